@@ -1,0 +1,795 @@
+"""Helpers of the neural style transfer tutorial.
+
+The lesson (the costs, the Gram matrix, the training step) stands in neural_style_transfer.ipynb and nowhere else.
+This module holds the plumbing, in the order in which a picture goes through it: settings, images, weights and
+network, the run and its records, plots. Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
+"""
+
+import ast
+import base64
+import contextlib
+import csv
+import difflib
+import functools
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+@contextlib.contextmanager
+def _muted_stderr():
+    """Send what native code writes to stderr to nowhere: TensorFlow logs there before it can be told not to."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _muted_stderr():
+    import tensorflow as tf
+
+
+class NSTError(ValueError):
+    """Something that a reader can mend. The message says what, where and how."""
+
+
+class SettingsError(NSTError):
+    """A setting has an unknown name or a value that cannot work."""
+
+
+class ImageError(NSTError):
+    """A picture cannot be used."""
+
+
+class WeightsError(NSTError):
+    """A weights file is missing, damaged or of another network."""
+
+
+# ---------------------------------------------------------------------------------------------------- settings
+
+# First word of two or more letters, so that J, A or G_S of the lesson are no settings.
+_SETTING_NAME = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)*")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def current_settings(namespace):
+    """Return the UPPER_CASE literals of a namespace such as globals(), in their order.
+
+    Args:
+        namespace: dict of name to value.
+
+    Returns:
+        dict of name to str, bool, int, float, list or tuple.
+    """
+    literals = (str, bool, int, float, list, tuple)
+    return {n: v for n, v in namespace.items() if _SETTING_NAME.fullmatch(n) and isinstance(v, literals)}
+
+
+def read_settings(namespace, environ=None):
+    """Return the settings of a namespace, each replaced by the environment variable NST_<NAME> where one is set.
+
+    Args:
+        namespace: dict that holds the defaults, such as globals().
+        environ: dict of environment variables; os.environ when None.
+
+    Returns:
+        dict of all settings, every value of the type of its default. What the environment changed is printed.
+
+    Raises:
+        SettingsError: unknown NST_ name, value that does not convert, or value that check_settings refuses.
+    """
+    settings = current_settings(namespace)
+    environ = os.environ if environ is None else environ
+    for variable in sorted(name for name in environ if name.startswith("NST_")):
+        name = variable.removeprefix("NST_")
+        if name not in settings:
+            allowed = ", ".join(f"NST_{known}" for known in settings)
+            raise SettingsError(f"{variable} is no setting of this notebook. Allowed are: {allowed}.")
+        settings[name] = _convert(variable, environ[variable], settings[name])
+        print(f"{name} = {settings[name]!r} (from {variable})")
+    check_settings(settings)
+    return settings
+
+
+def _convert(variable, text, default):
+    """Return the text of an environment variable as a value of the type of the default."""
+    kind = type(default)
+    try:
+        if kind is bool:
+            if text.strip().lower() not in _TRUE + _FALSE:
+                raise ValueError
+            return text.strip().lower() in _TRUE
+        if kind in (list, tuple):
+            value = ast.literal_eval(text)
+            if not isinstance(value, (list, tuple)):
+                raise ValueError
+            return kind(value)
+        return kind(text)
+    except (ValueError, SyntaxError):
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a Python list"}
+        allowed = kinds.get(kind, "a Python tuple")
+        raise SettingsError(f"{variable}={text!r} does not convert. Allowed is {allowed}, e.g. {default!r}.") from None
+
+
+def check_settings(settings):
+    """Raise an error for a value that cannot work, before anything is computed.
+
+    Args:
+        settings: dict of the settings to check; those that are missing are not checked.
+
+    Raises:
+        SettingsError: the message names the setting, its value and what is allowed.
+    """
+
+    def check(name, allowed, test):
+        if name in settings:
+            value = settings[name]
+            if not test(value):
+                raise SettingsError(f"{name} = {value!r} cannot work: it must be {allowed}.")
+
+    def is_whole(value, least):
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    def is_weight(value):
+        return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+
+    check("IMAGE_SIZE", "a whole number of pixels, 32 or more", lambda value: is_whole(value, 32))
+    check("EPOCHS", "a whole number, 1 or more", lambda value: is_whole(value, 1))
+    check("SAVE_EVERY", "a whole number of epochs, 1 or more", lambda value: is_whole(value, 1))
+    check("LEARNING_RATE", "a finite number above 0", lambda value: is_weight(value) and value > 0)
+    for name in ("ALPHA", "BETA", "SMOOTHNESS"):
+        check(name, "a finite number, 0 or more", is_weight)
+    check("PRECISION", '"auto", "float32" or "bfloat16"', lambda value: value in ("auto", "float32", "bfloat16"))
+    check("CONTENT_LAYER", f"one of {', '.join(LAYER_NAMES)}", lambda value: value in LAYER_NAMES)
+    if settings.get("OUTPUT_DIR"):
+        check_output_folder(settings["OUTPUT_DIR"])
+    if "STYLE_LAYERS" in settings:
+        check_style_layers(settings["STYLE_LAYERS"])
+    if settings.get("ALPHA") == 0 and settings.get("BETA") == 0:
+        raise SettingsError("ALPHA = BETA = 0 leaves nothing to minimise: give at least one of them a value above 0.")
+
+
+def check_style_layers(style_layers):
+    """Raise SettingsError unless style_layers is a list of (layer name, weight) with some weight above 0."""
+    example = '[("block1_conv1", 0.5), ("block2_conv1", 0.5)]'
+    try:
+        names, weights = [name for name, _ in style_layers], [float(weight) for _, weight in style_layers]
+    except (TypeError, ValueError):
+        raise SettingsError(f"STYLE_LAYERS must be a list of (layer name, weight), e.g. {example}.") from None
+    unknown = [name for name in names if name not in LAYER_NAMES]
+    if unknown:
+        raise SettingsError(f"STYLE_LAYERS: no layer {unknown[0]!r} in VGG19. Layers are: {', '.join(LAYER_NAMES)}.")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+        raise SettingsError(f"STYLE_LAYERS: weights must be finite and 0 or more, here {weights}.")
+    if sum(weights) == 0:
+        raise SettingsError(f"STYLE_LAYERS needs at least one weight above 0, e.g. {example}.")
+
+
+# ------------------------------------------------------------------------------------------------------ images
+
+_IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of the VGG networks' training pictures, 0-255
+
+
+def load_image(path, size):
+    """Read a picture and scale it, aspect ratio kept.
+
+    Args:
+        path: file that Pillow can read. Rotation flags are obeyed; transparent pictures are laid on white.
+        size: length of the long side in pixels.
+
+    Returns:
+        tf.Tensor, float32 RGB in [0, 1], shape (1, H, W, 3), max(H, W) = size.
+
+    Raises:
+        ImageError: missing or unreadable file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path} does not exist.{_nearest_names(path)}")
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ImageError(f"{path} cannot be read as a picture: {error}. Save it again as JPEG or PNG.") from None
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    scale = size / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
+
+
+def _nearest_names(path):
+    """Return a sentence with the files in path's folder whose names look most like it, or an empty string."""
+    if not path.parent.is_dir():
+        return f" There is no folder {path.parent} either."
+    here = sorted(p.name for p in path.parent.iterdir() if p.is_file() and not p.name.startswith("."))
+    near = difflib.get_close_matches(path.name, here, n=3, cutoff=0.3) or here[:8]
+    return f" In {path.parent} there is: {', '.join(near)}." if near else f" The folder {path.parent} is empty."
+
+
+def to_uint8(image):
+    """Return float RGB in [0, 1], shape (1, H, W, 3) or (H, W, 3), as rounded uint8 of shape (H, W, 3)."""
+    pixels = np.asarray(image, np.float32)
+    pixels = pixels[0] if pixels.ndim == 4 else pixels
+    return np.round(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def save_image(image, path):
+    """Write an image so that it appears under its name whole or not at all.
+
+    Args:
+        image: float RGB in [0, 1], shape (1, H, W, 3) or (H, W, 3).
+        path: the suffix chooses the format: .jpg (quality 95) or .png.
+    """
+    buffer = io.BytesIO()
+    options = {"quality": 95, "subsampling": 0} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
+    Image.fromarray(to_uint8(image)).save(buffer, Image.registered_extensions()[Path(path).suffix.lower()], **options)
+    write_file(path, buffer.getvalue())
+
+
+def write_file(path, content):
+    """Write bytes to a temporary file beside path, flush them to the disk and rename it to path."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def preprocess_image(image):
+    """Turn an image into what VGG19 was trained on: BGR, 0-255, the channel means of its training set subtracted.
+
+    Args:
+        image: float32 RGB in [0, 1], shape (1, H, W, 3).
+
+    Returns:
+        float32 tensor of the same shape, B in about [-104, 151], G in [-117, 138], R in [-124, 131].
+    """
+    return image[..., ::-1] * 255.0 - tf.constant(_IMAGENET_MEAN_BGR)
+
+
+# ----------------------------------------------------------------------------------------- weights and network
+
+VGG19_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels), Simonyan & Zisserman 2015
+LAYER_NAMES = tuple(f"block{b}_conv{c}" for b, (n, _) in enumerate(VGG19_BLOCKS, 1) for c in range(1, n + 1))
+
+WEIGHTS_FOLDER = Path("pretrained-model")
+STANDIN_FILE = "vgg19_standin.npz"
+IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{IMAGENET_FILE}"
+IMAGENET_MD5 = "253f8cb515780f3b799900260a226db6"  # as keras.applications.vgg19 publishes it
+
+# The pictures over which the mean activations are set to one, at this length of the long side.
+NORMALISATION_IMAGES = (
+    *("images/astronaut.jpg", "images/chelsea_the_cat.jpg", "images/composition_viii.jpg"),
+    *("images/great_wave.jpg", "images/summer_palace.jpg", "images/village_street_in_auvers.jpg"),
+)
+NORMALISATION_SIZE = 256
+
+
+class VGG19(NamedTuple):
+    """The convolutions of a VGG19 and where they come from.
+
+    name: "imagenet", "standin" or the name of a file. sha256: of that file. layers: dict of layer name to
+    (kernel of shape (3, 3, n_in, n_out), bias of shape (n_out,)), float32; a layer that is missing is an identity.
+    """
+
+    name: str
+    sha256: str
+    layers: dict
+
+
+def load_vgg19(weights="auto", normalise=True, folder=WEIGHTS_FOLDER):
+    """Load the weights of VGG19 and say which.
+
+    Args:
+        weights: "imagenet" (the official Keras file, downloaded into the folder if it is not there), "standin"
+            (the file that comes with this tutorial), "auto" (the first if it can be had, else the second), or the
+            path of a .h5 file of a Keras VGG19 without top.
+        normalise: divide each convolution so that its mean activation over the bundled pictures is 1.
+        folder: where the files lie.
+
+    Returns:
+        VGG19.
+
+    Raises:
+        WeightsError: missing, damaged or other weights than asked for.
+    """
+    folder = Path(folder)
+    if weights == "auto":
+        try:
+            vgg = _load_imagenet(folder)
+        except WeightsError as error:
+            print(f"Using the stand-in for VGG19: {error}")
+            vgg = _load_standin(folder / STANDIN_FILE)
+    elif weights == "imagenet":
+        vgg = _load_imagenet(folder)
+    elif weights == "standin":
+        vgg = _load_standin(folder / STANDIN_FILE)
+    else:
+        vgg = _load_h5(Path(weights), Path(weights).name)
+    print(f"Weights: {vgg.name}, sha256 {vgg.sha256[:12]}…")
+    return vgg._replace(layers=normalise_activations(vgg.layers)) if normalise else vgg
+
+
+def _load_standin(path):
+    """Read the stand-in: int8 kernels with one scale per output channel (scripts/build_standin.py)."""
+    content = _read_weights_file(path, "Restore it with: git checkout -- pretrained-model")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        names = [name for name in LAYER_NAMES if f"{name}/kernel" in arrays]
+        layers = {n: (arrays[f"{n}/kernel"] * arrays[f"{n}/scale"], arrays[f"{n}/bias"]) for n in names}
+    return VGG19("standin", hashlib.sha256(content).hexdigest(), layers)
+
+
+def _load_imagenet(folder):
+    """Read the official file from the folder, downloading it first if it is not there."""
+    path = folder / IMAGENET_FILE
+    if not path.exists():
+        download(IMAGENET_URL, path, IMAGENET_MD5)
+    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if found != IMAGENET_MD5:
+        raise WeightsError(
+            f"{path} is not the file that Keras publishes: its MD5 is {found}, expected {IMAGENET_MD5}. Move it away "
+            f'and run again to download it, or name it in WEIGHTS ("{path}") to use it as it is.'
+        )
+    return _load_h5(path, "imagenet")
+
+
+def _load_h5(path, name):
+    """Read a .h5 file of Keras (either of its formats) through Keras's own VGG19."""
+    content = _read_weights_file(path, 'WEIGHTS must be "auto", "imagenet", "standin" or the path of a .h5 file.')
+    model = tf.keras.applications.VGG19(include_top=False, weights=None)
+    try:
+        model.load_weights(path)
+    except Exception as error:  # Keras and h5py raise almost anything here
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{path} holds no weights of a Keras VGG19 without top (.h5): {reason}") from error
+    layers = {layer: tuple(v.numpy() for v in model.get_layer(layer).weights) for layer in LAYER_NAMES}
+    return VGG19(name, hashlib.sha256(content).hexdigest(), layers)
+
+
+def _read_weights_file(path, remedy):
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}). {remedy}") from None
+
+
+def download(url, path, md5):
+    """Fetch a file, showing progress; it appears under its name only when it is whole and has the right MD5.
+
+    Args:
+        url: address.
+        path: where to put it.
+        md5: hexadecimal digest that the content must have.
+
+    Raises:
+        WeightsError: no connection within 10 s, a line that stalls, a wrong digest, or no room on the disk.
+    """
+    path = Path(path)
+    digest, received, content = hashlib.md5(usedforsecurity=False), 0, io.BytesIO()
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            total, started, shown = int(response.headers.get("Content-Length") or 0), time.monotonic(), 0.0
+            while chunk := response.read1(1 << 18):
+                digest.update(chunk)
+                content.write(chunk)
+                received += len(chunk)
+                now = time.monotonic()
+                if now - started > 15 and received < 10_000 * (now - started):
+                    raise TimeoutError("the line is slower than 10 kB/s")
+                if now - shown > 0.5:
+                    shown = now
+                    print(
+                        f"\rDownloading {path.name}: {received / 1e6:.0f} of {total / 1e6:.0f} MB", end="", flush=True
+                    )
+        if shown:
+            print()
+        if total and received < total:
+            raise ConnectionError(f"the connection ended after {received} of {total} bytes")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or reason
+        raise WeightsError(f"the ImageNet weights could not be downloaded ({reason}).") from None
+    if digest.hexdigest() != md5:
+        raise WeightsError(
+            f"the ImageNet weights could not be downloaded: what came from {url} has MD5 {digest.hexdigest()}, "
+            f"expected {md5}. Nothing was kept; try again."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, content.getvalue())
+    except OSError as error:
+        raise WeightsError(f"{path} could not be written ({error.strerror}).") from None
+
+
+def normalise_activations(layers, images=None):
+    """Divide each convolution's kernel and bias so that its mean activation over some images is 1.
+
+    Gatys, Ecker and Bethge (2016), section 2. For a network of convolutions, ReLUs and max pooling this changes
+    nothing but the scale of each layer: relu(x / m) = relu(x) / m for m > 0.
+
+    Args:
+        layers: dict of layer name to (kernel, bias), as in VGG19.
+        images: list of float32 RGB images in [0, 1], shape (1, H, W, 3); the bundled pictures when None.
+
+    Returns:
+        dict like layers.
+    """
+    if images is None:
+        images = [load_image(path, NORMALISATION_SIZE) for path in NORMALISATION_IMAGES]
+    activations = [preprocess_image(image) for image in images]
+    normalised, previous_mean = {}, 1.0
+    for name in LAYER_NAMES:
+        if name.endswith("conv1") and name != LAYER_NAMES[0]:
+            activations = [tf.nn.max_pool2d(a, 2, 2, "VALID") for a in activations]
+        if name in layers:
+            kernel, bias = layers[name]
+            activations = [tf.nn.relu(tf.nn.conv2d(a, kernel, 1, "SAME") + bias) for a in activations]
+            mean = float(np.mean([tf.reduce_mean(a) for a in activations])) or previous_mean
+            normalised[name] = (kernel * (previous_mean / mean), bias / mean)  # its input comes divided, too
+            previous_mean = mean
+    return normalised
+
+
+def get_layer_outputs(vgg, layers, precision="float32"):
+    """Build the network that maps a preprocessed image to the activations of some layers, and ends at the deepest.
+
+    Args:
+        vgg: VGG19, from load_vgg19.
+        layers: list of (layer name, weight), as STYLE_LAYERS; the weights are not used here.
+        precision: dtype of weights and activations, "float32" or "bfloat16".
+
+    Returns:
+        keras.Model; its outputs are a list, one tensor of shape (1, n_H, n_W, n_C) per entry of layers (two or more).
+
+    Raises:
+        SettingsError: unknown layer name.
+    """
+    wanted = [name for name, _ in layers]
+    for name in wanted:
+        if name not in LAYER_NAMES:
+            raise SettingsError(f"no layer {name!r} in VGG19. Layers are: {', '.join(LAYER_NAMES)}.")
+    deepest = max(LAYER_NAMES.index(name) for name in wanted)
+    keras_layers = tf.keras.layers
+    x = inputs = tf.keras.Input((None, None, 3), dtype="float32")
+    outputs = {}
+    for name in LAYER_NAMES[: deepest + 1]:
+        block = name.partition("_")[0]
+        if name.endswith("conv1") and name != LAYER_NAMES[0]:
+            x = keras_layers.MaxPooling2D(2, name=f"before_{block}_pool", dtype=precision)(x)
+        if name in vgg.layers:
+            kernel, bias = vgg.layers[name]
+            convolution = keras_layers.Conv2D(
+                bias.size, 3, padding="same", activation="relu", name=name, dtype=precision, trainable=False
+            )
+            x = convolution(x)
+            convolution.set_weights([kernel, bias])
+        outputs[name] = x
+    return tf.keras.Model(inputs, [outputs[name] for name in wanted], name="vgg19")
+
+
+def once_for_targets(function):
+    """Decorate a function of one tensor so that tf.function computes it once where the tensor has its value already.
+
+    A target (activations of the content or style image) is such a tensor. The function is then computed when the
+    training step is traced, and the graph of the step holds only the result: 5 % less time per step here.
+    """
+
+    @functools.wraps(function)
+    def wrapper(tensor):
+        if tf.executing_eagerly() or tf.is_symbolic_tensor(tensor) or not tf.is_tensor(tensor):
+            return function(tensor)
+        with tf.init_scope():
+            return function(tensor)
+
+    return wrapper
+
+
+def choose_precision(precision="auto"):
+    """Return the dtype to compute in.
+
+    Args:
+        precision: "float32" and "bfloat16" are returned as they are; "auto" times two convolutions of 64 channels,
+            forward and backward, in both and takes bfloat16 if that needs less than 0.9 times as long.
+
+    Returns:
+        "float32" or "bfloat16".
+    """
+    if precision != "auto":
+        return precision
+    steps = {}
+    for dtype in ("float32", "bfloat16"):
+        inputs = tf.ones((1, 128, 128, 64), dtype), tf.fill((3, 3, 64, 64), tf.constant(0.01, dtype))
+        steps[dtype] = tf.function(_two_convolutions).get_concrete_function(*inputs), inputs
+    seconds = {dtype: [] for dtype in steps}
+    for _ in range(6):  # in turns, so that a busy moment hits both
+        for dtype, (step, inputs) in steps.items():
+            started = time.perf_counter()
+            step(*inputs).numpy()
+            seconds[dtype].append(time.perf_counter() - started)
+    best = {dtype: statistics.median(times[1:]) for dtype, times in seconds.items()}
+    return "bfloat16" if best["bfloat16"] < 0.9 * best["float32"] else "float32"
+
+
+def _two_convolutions(x, kernel):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))
+        y = tf.nn.relu(tf.nn.conv2d(y, kernel, 1, "SAME"))
+    return tape.gradient(y, x)[0, 0, 0, 0]
+
+
+# ------------------------------------------------------------------------------------- the run and its records
+
+OUTPUT_FOLDER = Path("output")
+HISTORY_COLUMNS = ("epoch", "seconds", "J", "J_content", "J_style")
+
+
+class Run:
+    """One run of the training loop: its folder, its records and its live view.
+
+    As a context manager around the loop it makes a folder that nothing else uses and writes into it settings.json,
+    a snapshot image_NNNNN.jpg of the picture after NNNNN epochs every SAVE_EVERY epochs (and at both ends), a row
+    of history.csv per epoch, and generated_image.png at the end.
+
+    Args:
+        settings: dict of the settings, from current_settings; EPOCHS, SAVE_EVERY, OUTPUT_DIR, CONTENT_IMAGE,
+            STYLE_IMAGE and IMAGE_SIZE are used here.
+        generated_image: the tf.Variable that is optimised, float32 RGB in [0, 1], shape (1, H, W, 3).
+        vgg: VGG19, noted in settings.json.
+        precision: dtype of the network, noted in settings.json.
+
+    Attributes:
+        folder: pathlib.Path of the run's folder.
+        history: list of rows (epoch, seconds since the start, J, J_content, J_style). The costs of a row are those
+            of the picture at the beginning of that epoch.
+        snapshots: list of pathlib.Path.
+
+    Raises:
+        SettingsError: OUTPUT_DIR holds something already.
+    """
+
+    def __init__(self, settings, generated_image, vgg, precision):
+        self.settings = settings
+        self.generated_image = generated_image
+        self.folder = None
+        self.history = []
+        self.snapshots = []
+        self._facts = {"precision": precision, "weights": {"name": vgg.name, "sha256": vgg.sha256}}
+
+    def __enter__(self):
+        self.folder = _new_folder(self.settings)
+        facts = _describe(self.settings, self.generated_image) | self._facts
+        write_file(self.folder / "settings.json", (json.dumps(facts, indent=2) + "\n").encode())
+        self._history_file = open(self.folder / "history.csv", "w", newline="", encoding="utf-8", buffering=1)
+        self._writer = csv.writer(self._history_file, lineterminator="\n")
+        self._writer.writerow(HISTORY_COLUMNS)
+        self._save_snapshot(0)
+        self._view = _LiveView()
+        self._started = time.perf_counter()
+        return self
+
+    def record(self, epoch, J, J_content, J_style):
+        """Note the costs of one epoch, keep a snapshot when one is due, and refresh the live view.
+
+        Args:
+            epoch: number of the epoch that has just been computed, counted from 0.
+            J, J_content, J_style: its costs, scalars.
+        """
+        costs = [float(cost) for cost in (J, J_content, J_style)]  # waits for the step to end
+        row = (epoch, round(time.perf_counter() - self._started, 3), *costs)
+        self.history.append(row)
+        self._writer.writerow(row)
+        done, epochs = epoch + 1, self.settings["EPOCHS"]
+        if done % self.settings["SAVE_EVERY"] == 0 or done == epochs:
+            self._save_snapshot(done)
+        self._view.update(self.generated_image, self.history, epochs, last=done == epochs)
+
+    def __exit__(self, *exception):
+        self._history_file.close()
+        save_image(self.generated_image, self.folder / "generated_image.png")
+
+    def _save_snapshot(self, epoch):
+        self.snapshots.append(self.folder / f"image_{epoch:05d}.jpg")
+        save_image(self.generated_image, self.snapshots[-1])
+
+
+def check_output_folder(folder):
+    """Raise SettingsError if folder holds anything: a run never writes over another."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(
+            f'OUTPUT_DIR = "{folder}" holds something already, and nothing is ever overwritten. Name another folder, '
+            f'or set OUTPUT_DIR = "" to get a new one each time.'
+        )
+
+
+def _new_folder(settings):
+    """Make and return OUTPUT_DIR, or the next free output/<content>-<style>-<NNN>."""
+    if settings["OUTPUT_DIR"]:
+        folder = Path(settings["OUTPUT_DIR"])
+        check_output_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    stem = f"{Path(settings['CONTENT_IMAGE']).stem}-{Path(settings['STYLE_IMAGE']).stem}"
+    OUTPUT_FOLDER.mkdir(exist_ok=True)
+    taken = [int(p.name[len(stem) + 1 :]) for p in OUTPUT_FOLDER.glob(f"{stem}-*") if p.name[len(stem) + 1 :].isdigit()]
+    number = max(taken, default=0)
+    while True:
+        number += 1
+        with contextlib.suppress(FileExistsError):  # another run was faster
+            folder = OUTPUT_FOLDER / f"{stem}-{number:03d}"
+            folder.mkdir()
+            return folder
+
+
+def _describe(settings, generated_image):
+    """Return what settings.json says of the settings, the pictures and the packages."""
+    pictures = {}
+    for role in ("CONTENT_IMAGE", "STYLE_IMAGE"):
+        path = Path(settings[role])
+        with Image.open(path) as picture:
+            size = picture.size
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        pictures[role.lower()] = {"file": settings[role], "width": size[0], "height": size[1], "sha256": digest}
+    _, height, width, _ = generated_image.shape
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": tf.keras.__version__}
+    versions |= {"numpy": np.__version__, "pillow": Image.__version__, "matplotlib": matplotlib.__version__}
+    return {
+        "settings": settings,
+        **pictures,
+        "generated_image": {"width": width, "height": height},
+        "versions": versions,
+    }
+
+
+class _LiveView:
+    """The picture and the cost curve, drawn in one place while the loop runs."""
+
+    SECONDS_BETWEEN = 3.0  # one drawing takes about as long as one step
+
+    def __init__(self):
+        self._handle = None
+        self._drawn = -math.inf
+
+    def update(self, image, history, epochs, last):
+        now = time.perf_counter()
+        if not last and now - self._drawn < self.SECONDS_BETWEEN:
+            return
+        self._drawn = now
+        bundle = _bundle(_draw_progress(image, history, epochs), status_line(history, epochs))
+        if get_ipython() is None:
+            print(bundle["text/plain"])
+        elif self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+def status_line(history, epochs):
+    """Return epoch, costs, seconds per epoch and time left, in one line."""
+    epoch, seconds, J, J_content, J_style = history[-1]
+    text = f"epoch {epoch + 1}/{epochs}   J {J:.4g}   J_content {J_content:.3g}   J_style {J_style:.3g}"
+    if len(history) > 1:  # the first epoch holds the tracing
+        per_epoch = (seconds - history[0][1]) / (len(history) - 1)
+        left = per_epoch * (epochs - epoch - 1)
+        text += f"   {per_epoch:.2f} s/epoch   {left // 60:.0f}:{left % 60:02.0f} left"
+    return text
+
+
+# ------------------------------------------------------------------------------------------------------- plots
+
+
+def _bundle(figure, text):
+    """Return a figure as a notebook output: a JPEG, and a text for where no pictures are shown."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 88})
+    return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode(), "text/plain": text}
+
+
+def _show(figure, text):
+    if get_ipython() is None:
+        print(text)
+    else:
+        display(_bundle(figure, text), raw=True)
+
+
+def _draw_image(axes, image):
+    axes.imshow(to_uint8(image))
+    axes.set_axis_off()
+
+
+def _draw_progress(image, history, epochs):
+    figure = Figure(figsize=(10, 3.9))  # no layout engine and no text but the axes': this is drawn often
+    _draw_image(figure.add_axes((0.01, 0.02, 0.5, 0.88)), image)
+    axes = figure.add_axes((0.58, 0.13, 0.41, 0.75))
+    _draw_costs(axes, history)
+    axes.set_xlim(0, epochs)
+    figure.suptitle(status_line(history, epochs), fontsize=10, family="monospace")
+    return figure
+
+
+def _draw_costs(axes, history):
+    epochs, _, *costs = zip(*history, strict=True)
+    for values, label in zip(costs, ("J", "J_content", "J_style"), strict=True):
+        axes.plot(epochs, values, label=f"${label[0]}_{{{label[2:]}}}$" if "_" in label else f"${label}$")
+    axes.set_yscale("log", nonpositive="mask")
+    if len(epochs) > 1:  # the content cost starts at zero, or near it in low precision: nothing to see there
+        axes.set_ylim(bottom=0.5 * min(min(values[1:]) for values in costs) or None)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("cost")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def show_images(images, titles):
+    """Show images side by side.
+
+    Args:
+        images: list of float RGB images in [0, 1], shape (1, H, W, 3), of any sizes.
+        titles: list of as many strings.
+    """
+    width = 12 / len(images)
+    height = max(width * image.shape[-3] / image.shape[-2] for image in images) + 0.3
+    figure = Figure(figsize=(12, height), layout="constrained")
+    for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True):
+        _draw_image(axes, image)
+        axes.set_title(title, fontsize=11)
+    _show(figure, " | ".join(titles))
+
+
+def plot_costs(history):
+    """Plot J, J_content and J_style over the epochs, on a log axis.
+
+    Args:
+        history: list of rows, from Run.
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    _draw_costs(figure.subplots(), history)
+    _show(figure, "costs over epochs")
+
+
+def show_snapshots(paths, most=6):
+    """Show at most `most` snapshots of a run, evenly spread, the first and the last among them.
+
+    Args:
+        paths: list of pathlib.Path, from Run.snapshots.
+        most: how many at the most, 2 or more.
+    """
+    chosen = [paths[i] for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))})]
+    images = []
+    for path in chosen:
+        with Image.open(path) as picture:
+            images.append(np.asarray(picture, np.float32) / 255.0)
+    show_images(images, [f"epoch {int(path.stem.removeprefix('image_'))}" for path in chosen])
