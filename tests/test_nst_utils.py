@@ -1,0 +1,464 @@
+"""The helper module: settings, images, weights and network, the run and its records, plots."""
+
+import csv
+import hashlib
+import http.server
+import json
+import threading
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_utils
+
+tf = nst_utils.tf
+SETTINGS = {
+    "CONTENT_IMAGE": "images/summer_palace.jpg",
+    "STYLE_IMAGE": "images/great_wave.jpg",
+    "IMAGE_SIZE": 64,
+    "EPOCHS": 5,
+    "SAVE_EVERY": 2,
+    "ALPHA": 10.0,
+    "NORMALISE_ACTIVATIONS": True,
+    "STYLE_LAYERS": [("block1_conv1", 1.0)],
+    "OUTPUT_DIR": "",
+}
+
+# ---------------------------------------------------------------------------------------------------- settings
+
+
+def test_current_settings_are_the_upper_case_literals():
+    namespace = {"EPOCHS": 3, "OUTPUT_DIR": "", "J": 1.0, "G_S": 2.0, "epoch": 4, "TF": tf, "_HIDDEN": 1}
+    assert nst_utils.current_settings(namespace) == {"EPOCHS": 3, "OUTPUT_DIR": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("EPOCHS", "60", 60),
+        ("ALPHA", "2.5", 2.5),
+        ("ALPHA", "3", 3.0),
+        ("CONTENT_IMAGE", "images/x.jpg", "images/x.jpg"),
+        ("NORMALISE_ACTIVATIONS", "false", False),
+        ("NORMALISE_ACTIVATIONS", "1", True),
+        ("STYLE_LAYERS", "[('block2_conv1', 2)]", [("block2_conv1", 2)]),
+        ("OUTPUT_DIR", "output/does-not-exist", "output/does-not-exist"),
+    ],
+)
+def test_environment_wins_and_is_converted(name, text, value, capsys):
+    settings = nst_utils.read_settings(SETTINGS, {f"NST_{name}": text, "PATH": "/"})
+    assert settings[name] == value
+    assert type(settings[name]) is type(SETTINGS[name])
+    assert settings == SETTINGS | {name: value}
+    assert f"NST_{name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("NST_EPOCH", "60", "no setting of this notebook.*NST_EPOCHS"),
+        ("NST_EPOCHS", "many", "a whole number, e.g. 5"),
+        ("NST_EPOCHS", "2.5", "a whole number"),
+        ("NST_ALPHA", "high", "a number"),
+        ("NST_NORMALISE_ACTIVATIONS", "maybe", "true or false"),
+        ("NST_STYLE_LAYERS", "block1_conv1", "a Python list"),
+        ("NST_STYLE_LAYERS", "7", "a Python list"),
+    ],
+)
+def test_wrong_environment_is_an_error_that_says_what_is_allowed(variable, text, message):
+    with pytest.raises(nst_utils.SettingsError, match=message):
+        nst_utils.read_settings(SETTINGS, {variable: text})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"EPOCHS": 0}, "EPOCHS = 0 .* 1 or more"),
+        ({"EPOCHS": True}, "EPOCHS = True"),
+        ({"IMAGE_SIZE": 31}, "IMAGE_SIZE = 31 .* 32 or more"),
+        ({"SAVE_EVERY": 0}, "SAVE_EVERY"),
+        ({"LEARNING_RATE": 0.0}, "LEARNING_RATE"),
+        ({"LEARNING_RATE": float("nan")}, "LEARNING_RATE"),
+        ({"ALPHA": -1.0}, "ALPHA = -1.0"),
+        ({"BETA": float("nan")}, "BETA = nan"),
+        ({"BETA": float("inf")}, "BETA = inf"),
+        ({"SMOOTHNESS": "much"}, "SMOOTHNESS = 'much'"),
+        ({"ALPHA": 0, "BETA": 0.0}, "nothing to minimise"),
+        ({"PRECISION": "float16"}, "PRECISION = 'float16'.*bfloat16"),
+        ({"CONTENT_LAYER": "block9_conv1"}, "CONTENT_LAYER = 'block9_conv1'.*block1_conv1, .*block5_conv4"),
+        ({"STYLE_LAYERS": []}, "at least one weight above 0"),
+        ({"STYLE_LAYERS": [("block1_conv1", 0.0)]}, "at least one weight above 0"),
+        ({"STYLE_LAYERS": [("block1_conv1", -1.0)]}, "finite and 0 or more"),
+        ({"STYLE_LAYERS": [("block1_conv1", float("nan"))]}, "finite and 0 or more"),
+        ({"STYLE_LAYERS": [("conv1", 1.0)]}, "no layer 'conv1' in VGG19. Layers are: block1_conv1, "),
+        ({"STYLE_LAYERS": ["block1_conv1"]}, "list of \\(layer name, weight\\)"),
+        ({"OUTPUT_DIR": "images"}, 'OUTPUT_DIR = "images" holds something already'),
+        ({"OUTPUT_DIR": "README.md"}, "holds something already"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, message):
+    with pytest.raises(nst_utils.SettingsError, match=message):
+        nst_utils.check_settings(SETTINGS | changes)
+
+
+# ------------------------------------------------------------------------------------------------------ images
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (50, 50), (333, 111)])
+def test_load_image_keeps_the_aspect_ratio(tmp_path, width, height):
+    Image.new("RGB", (width, height), (255, 0, 51)).save(tmp_path / "a.png")
+    image = nst_utils.load_image(tmp_path / "a.png", 80)
+    scale = 80 / max(width, height)
+    assert image.shape == (1, round(height * scale), round(width * scale), 3)
+    assert image.dtype == tf.float32
+    assert np.allclose(image, np.array([1.0, 0.0, 0.2]), atol=1e-6)
+
+
+def test_images_survive_saving(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
+    nst_utils.save_image(pixels[np.newaxis] / 255.0, tmp_path / "a.png")
+    assert np.array_equal(nst_utils.to_uint8(nst_utils.load_image(tmp_path / "a.png", 64)), pixels)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_to_uint8_rounds_and_clips():
+    image = np.array([[[[0.4999 / 255, 0.5001 / 255, 254.6 / 255], [-1.0, 2.0, 1.0]]]])
+    assert nst_utils.to_uint8(image).tolist() == [[[0, 1, 255], [0, 255, 255]]]
+
+
+def test_jpeg_snapshots_are_close_to_the_picture(tmp_path, picture):
+    image = picture(48, 64)
+    nst_utils.save_image(image, tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as saved:
+        assert saved.format == "JPEG"
+        difference = np.abs(np.asarray(saved, np.float32) - nst_utils.to_uint8(image))
+    assert difference.mean() < 1.5
+
+
+def test_missing_image_names_what_is_there():
+    with pytest.raises(nst_utils.ImageError, match="images/summer_place.jpg does not exist.*summer_palace.jpg"):
+        nst_utils.load_image("images/summer_place.jpg", 64)
+    with pytest.raises(nst_utils.ImageError, match="no folder nowhere"):
+        nst_utils.load_image("nowhere/a.jpg", 64)
+
+
+def test_file_that_is_no_image_is_refused(tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>not found</html>")
+    with pytest.raises(nst_utils.ImageError, match="cannot be read as a picture"):
+        nst_utils.load_image(tmp_path / "a.jpg", 64)
+
+
+def test_preprocess_is_that_of_keras(picture):
+    image = picture(20, 30)
+    reference = tf.keras.applications.vgg19.preprocess_input(image * 255.0)
+    assert np.allclose(nst_utils.preprocess_image(image), reference, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------- weights and network
+
+
+@pytest.fixture(scope="module")
+def standin():
+    return nst_utils.load_vgg19("standin", normalise=False)
+
+
+@pytest.fixture(scope="module")
+def keras_vgg19(tmp_path_factory):
+    """Keras's own VGG19 with random weights, and its files in both formats of Keras."""
+    tf.keras.utils.set_random_seed(3)
+    model = tf.keras.applications.VGG19(include_top=False, weights=None)
+    folder = tmp_path_factory.mktemp("weights")
+    model.save_weights(folder / "new.weights.h5")
+    with h5py.File(folder / "old.h5", "w") as file:  # the layout of the official file, which is older than Keras 3
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, variable in zip(names, layer.weights, strict=True):
+                group[name] = variable.numpy()
+    return model, folder
+
+
+def test_standin_holds_what_the_readme_says(standin):
+    assert standin.name == "standin"
+    assert set(nst_utils.LAYER_NAMES) - set(standin.layers) == {f"block{b}_conv4" for b in (3, 4, 5)}
+    assert (nst_utils.WEIGHTS_FOLDER / nst_utils.STANDIN_FILE).stat().st_size < 13e6
+    n_in = 3
+    for name, (kernel, bias) in standin.layers.items():
+        n_out = nst_utils.VGG19_BLOCKS[int(name[5]) - 1][1]
+        assert kernel.shape == (3, 3, n_in, n_out)
+        assert bias.shape == (n_out,)
+        assert kernel.dtype == bias.dtype == np.float32
+        n_in = n_out
+
+
+def test_standin_tells_a_photo_from_its_shuffled_pixels(standin):
+    photo = nst_utils.load_image("images/summer_palace.jpg", 128)
+    order = np.random.default_rng(1).permutation(photo.shape[1] * photo.shape[2])
+    shuffled = tf.reshape(tf.gather(tf.reshape(photo, (-1, 3)), order), photo.shape)
+    outputs = nst_utils.get_layer_outputs(standin, [("block1_conv1", 1), ("block4_conv1", 1)])
+    a, b = (outputs(nst_utils.preprocess_image(image))[1].numpy().mean(axis=(0, 1, 2)) for image in (photo, shuffled))
+    # 0.24 here; a network of random weights gives 0.97
+    assert np.corrcoef(a, b)[0, 1] < 0.6, "a trained network answers structure, not the colours alone"
+
+
+@pytest.mark.parametrize("file", ["new.weights.h5", "old.h5"])
+def test_network_is_keras_vgg19(keras_vgg19, picture, file):
+    model, folder = keras_vgg19
+    names = ["block1_conv1", "block3_conv4", "block5_conv4", "block2_conv2"]
+    vgg = nst_utils.load_vgg19(str(folder / file), normalise=False)
+    ours = nst_utils.get_layer_outputs(vgg, [(name, 1) for name in names])(picture(48, 80))
+    reference = tf.keras.Model(model.input, [model.get_layer(name).output for name in names])(picture(48, 80))
+    for a, b in zip(ours, reference, strict=True):
+        assert a.shape == b.shape
+        assert np.allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert vgg.sha256 == hashlib.sha256((folder / file).read_bytes()).hexdigest()
+
+
+def test_network_ends_at_the_deepest_layer(tiny_vgg):
+    outputs = nst_utils.get_layer_outputs(tiny_vgg, [("block3_conv1", 1), ("block1_conv2", 1)])
+    convolutions = [layer.name for layer in outputs.layers if "conv" in layer.name]
+    assert convolutions == list(nst_utils.LAYER_NAMES[:5])
+
+
+def test_missing_layers_are_identities(tiny_vgg, picture):
+    layers = {name: values for name, values in tiny_vgg.layers.items() if name != "block1_conv2"}
+    a, b = nst_utils.get_layer_outputs(tiny_vgg._replace(layers=layers), [("block1_conv1", 1), ("block1_conv2", 1)])(
+        picture(32, 40)
+    )
+    assert np.array_equal(a, b)
+
+
+def test_unknown_layer_lists_the_layers(tiny_vgg):
+    with pytest.raises(nst_utils.SettingsError, match="no layer 'conv1' in VGG19. Layers are: block1_conv1, "):
+        nst_utils.get_layer_outputs(tiny_vgg, [("conv1", 1)])
+
+
+def test_normalisation_makes_mean_activations_one_and_changes_nothing_else(standin):
+    images = [nst_utils.load_image(path, 96) for path in nst_utils.NORMALISATION_IMAGES[:2]]
+    normalised = standin._replace(layers=nst_utils.normalise_activations(standin.layers, images))
+    layers = [(name, 1) for name in nst_utils.LAYER_NAMES]
+    before, after = (nst_utils.get_layer_outputs(vgg, layers) for vgg in (standin, normalised))
+    activations = [after(nst_utils.preprocess_image(image)) for image in images]
+    for index, name in enumerate(nst_utils.LAYER_NAMES):
+        means = [float(tf.reduce_mean(a[index])) for a in activations]
+        assert np.isclose(np.mean(means), 1.0, rtol=1e-3), name
+    for a, b in zip(before(nst_utils.preprocess_image(images[0])), activations[0], strict=True):
+        scale = tf.reduce_sum(a) / tf.reduce_sum(b)
+        assert tf.norm(a - b * scale) < 1e-3 * tf.norm(a)
+
+
+def test_bfloat16_activations_are_close_to_float32(standin, picture):
+    vgg = standin._replace(layers=nst_utils.normalise_activations(standin.layers))
+    layers = [("block1_conv1", 1), ("block4_conv2", 1), ("block5_conv1", 1)]
+    image = nst_utils.preprocess_image(nst_utils.load_image("images/summer_palace.jpg", 96))
+    exact, low = (nst_utils.get_layer_outputs(vgg, layers, precision)(image) for precision in ("float32", "bfloat16"))
+    for a, b in zip(exact, low, strict=True):
+        assert b.dtype == tf.bfloat16
+        assert tf.norm(a - tf.cast(b, tf.float32)) < 0.03 * tf.norm(a)
+
+
+def test_precision_is_obeyed_or_the_faster_one(monkeypatch):
+    assert nst_utils.choose_precision("float32") == "float32"
+    assert nst_utils.choose_precision("bfloat16") == "bfloat16"
+    assert nst_utils.choose_precision("auto") in ("float32", "bfloat16")
+    for seconds_per_call, expected in (((1.0, 0.5), "bfloat16"), ((1.0, 0.95), "float32"), ((1.0, 2.0), "float32")):
+        clock = iter(np.cumsum([step for _ in range(6) for s in seconds_per_call for step in (0.0, s)]))
+        monkeypatch.setattr(nst_utils.time, "perf_counter", lambda clock=clock: float(next(clock)))
+        assert nst_utils.choose_precision("auto") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "holds no weights"), (b"<html>", "holds no weights"), (None, "cannot be read")],
+)
+def test_wrong_weights_file_is_refused(tmp_path, content, message):
+    path = tmp_path / "mine.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(nst_utils.WeightsError, match=message):
+        nst_utils.load_vgg19(str(path))
+
+
+def test_imagenet_file_with_a_wrong_hash_is_refused_and_kept(tmp_path):
+    path = tmp_path / nst_utils.IMAGENET_FILE
+    path.write_bytes(b"half of it")
+    with pytest.raises(nst_utils.WeightsError) as error:
+        nst_utils.load_vgg19("imagenet", folder=tmp_path)
+    message = str(error.value)
+    for part in (str(path), hashlib.md5(b"half of it").hexdigest(), nst_utils.IMAGENET_MD5, "Move it away"):
+        assert part in message
+    assert path.read_bytes() == b"half of it"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on the loopback address that plays the one with the ImageNet weights; set .answer to what it sends."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body, promised = server.answer
+            self.send_response(200 if body is not None else 404)
+            self.send_header("Content-Length", str(promised))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(nst_utils, "IMAGENET_URL", f"http://127.0.0.1:{server.server_port}/vgg19.h5")
+    monkeypatch.setenv("no_proxy", "*")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_imagenet_weights_are_downloaded_once_and_checked(server, keras_vgg19, tmp_path, monkeypatch, capsys):
+    body = (keras_vgg19[1] / "old.h5").read_bytes()
+    server.answer = body, len(body)
+    monkeypatch.setattr(nst_utils, "IMAGENET_MD5", hashlib.md5(body).hexdigest())
+    vgg = nst_utils.load_vgg19("auto", normalise=False, folder=tmp_path)
+    assert vgg.name == "imagenet"
+    assert [p.name for p in tmp_path.iterdir()] == [nst_utils.IMAGENET_FILE]
+    server.answer = None, 0
+    again = nst_utils.load_vgg19("imagenet", normalise=False, folder=tmp_path)
+    assert again.sha256 == vgg.sha256 == hashlib.sha256(body).hexdigest()
+    out = capsys.readouterr().out
+    assert "Downloading" in out
+    assert "Weights: imagenet" in out
+
+
+@pytest.mark.parametrize(
+    ("body", "promised", "reason"),
+    [(b"wrong", 5, "has MD5"), (b"short", 500, "ended after 5 of 500 bytes"), (None, 0, "Not Found")],
+)
+def test_failed_downloads_leave_nothing_and_auto_takes_the_standin(server, tmp_path, body, promised, reason, capsys):
+    server.answer = body, promised
+    with pytest.raises(nst_utils.WeightsError, match=reason):
+        nst_utils.load_vgg19("imagenet", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    standin = nst_utils.WEIGHTS_FOLDER / nst_utils.STANDIN_FILE
+    (tmp_path / nst_utils.STANDIN_FILE).symlink_to(standin.resolve())
+    assert nst_utils.load_vgg19("auto", normalise=False, folder=tmp_path).name == "standin"
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-2].startswith("Using the stand-in")
+    assert reason in lines[-2]
+    assert lines[-1].startswith("Weights: standin")
+
+
+# ------------------------------------------------------------------------------------- the run and its records
+
+
+@pytest.fixture
+def run_of(tmp_path, monkeypatch, tiny_vgg, picture):
+    """A function that makes a Run with some settings, whose output/ lies in a folder of the test's own."""
+    monkeypatch.setattr(nst_utils, "OUTPUT_FOLDER", tmp_path / "output")
+
+    def make(**changes):
+        return nst_utils.Run(SETTINGS | changes, tf.Variable(picture(48, 64)), tiny_vgg, "float32")
+
+    return make
+
+
+def train(run):
+    with run:
+        for epoch in range(run.settings["EPOCHS"]):
+            run.generated_image.assign(run.generated_image * 0.9)
+            run.record(epoch, tf.constant(10.0 - epoch), tf.constant(1.0), 0.5)
+
+
+def test_a_run_leaves_exactly_the_promised_files(run_of):
+    run = run_of()
+    train(run)
+    assert run.folder.name == "summer_palace-great_wave-001"
+    snapshots = [f"image_{epoch:05d}.jpg" for epoch in (0, 2, 4, 5)]
+    assert [path.name for path in run.snapshots] == snapshots
+    promised = {*snapshots, "generated_image.png", "history.csv", "settings.json"}
+    assert {path.name for path in run.folder.iterdir()} == promised
+    with Image.open(run.folder / "generated_image.png") as saved:
+        assert np.array_equal(np.asarray(saved), nst_utils.to_uint8(run.generated_image))
+    brightness = [np.asarray(Image.open(path), np.float32).mean() for path in run.snapshots]
+    assert brightness == sorted(brightness, reverse=True), "snapshots show the picture after their number of epochs"
+
+
+def test_history_has_a_row_per_epoch(run_of):
+    run = run_of()
+    train(run)
+    with open(run.folder / "history.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["epoch", "seconds", "J", "J_content", "J_style"]
+    assert [int(row[0]) for row in rows[1:]] == list(range(5))
+    assert [float(row[2]) for row in rows[1:]] == [10.0, 9.0, 8.0, 7.0, 6.0]
+    seconds = [float(row[1]) for row in rows[1:]]
+    assert seconds == sorted(seconds)
+    assert [tuple(map(float, row)) for row in rows[1:]] == [tuple(map(float, row)) for row in run.history]
+
+
+def test_settings_json_says_how_the_picture_was_made(run_of, tiny_vgg):
+    run = run_of()
+    train(run)
+    facts = json.loads((run.folder / "settings.json").read_text())
+    assert facts["settings"] == json.loads(json.dumps(SETTINGS))
+    assert facts["generated_image"] == {"width": 64, "height": 48}
+    assert facts["precision"] == "float32"
+    assert facts["weights"] == {"name": "tiny", "sha256": tiny_vgg.sha256}
+    with open("images/great_wave.jpg", "rb") as file:
+        assert facts["style_image"]["sha256"] == hashlib.sha256(file.read()).hexdigest()
+    assert facts["versions"]["tensorflow"] == tf.__version__
+
+
+def test_runs_get_folders_of_their_own(run_of, tmp_path):
+    (tmp_path / "output" / "summer_palace-great_wave-007").mkdir(parents=True)
+    names = []
+    for _ in range(2):
+        run = run_of(EPOCHS=1)
+        train(run)
+        names.append(run.folder.name)
+    assert names == ["summer_palace-great_wave-008", "summer_palace-great_wave-009"]
+
+
+def test_output_dir_is_obeyed_and_never_overwritten(run_of, tmp_path):
+    folder = tmp_path / "a" / "b"
+    run = run_of(OUTPUT_DIR=str(folder))
+    train(run)
+    assert run.folder == folder
+    kept = (folder / "generated_image.png").read_bytes()
+    with pytest.raises(nst_utils.SettingsError, match="holds something already, and nothing is ever overwritten"):
+        train(run_of(OUTPUT_DIR=str(folder)))
+    assert (folder / "generated_image.png").read_bytes() == kept
+
+
+def test_status_line_says_how_it_stands():
+    history = [(0, 5.0, 100.0, 0.0, 2.5), (1, 5.5, 50.0, 0.25, 1.0), (2, 6.0, 25.0, 0.5, 0.5)]
+    assert nst_utils.status_line(history[:1], 123) == "epoch 1/123   J 100   J_content 0   J_style 2.5"
+    line = nst_utils.status_line(history, 123)
+    assert line == "epoch 3/123   J 25   J_content 0.5   J_style 0.5   0.50 s/epoch   1:00 left"
+
+
+# ------------------------------------------------------------------------------------------------------- plots
+
+
+def test_plots_are_shown_as_jpeg_with_a_text(monkeypatch, picture, tmp_path):
+    shown = []
+    monkeypatch.setattr(nst_utils, "get_ipython", lambda: object())
+    monkeypatch.setattr(nst_utils, "display", lambda bundle, raw: shown.append(bundle))
+    nst_utils.show_images([picture(30, 40), picture(50, 20)], ["wide", "high"])
+    nst_utils.plot_costs([(0, 0.1, 10.0, 0.0, 2.0), (1, 0.2, 5.0, 1.0, 1.0)])
+    paths = [tmp_path / f"image_{epoch:05d}.jpg" for epoch in range(0, 20, 2)]
+    for path in paths:
+        nst_utils.save_image(picture(24, 32), path)
+    nst_utils.show_snapshots(paths, most=4)
+    assert [bundle["text/plain"] for bundle in shown] == [
+        "wide | high",
+        "costs over epochs",
+        "epoch 0 | epoch 6 | epoch 12 | epoch 18",
+    ]
+    for bundle in shown:
+        jpeg = nst_utils.base64.b64decode(bundle["image/jpeg"])
+        with Image.open(nst_utils.io.BytesIO(jpeg)) as drawn:
+            assert np.asarray(drawn).std() > 5, "something is drawn"
