@@ -1,0 +1,38 @@
+# make run    paint the default pair; settings come as NST_<NAME>=… in front
+# make lab    open the notebook in JupyterLab
+# make test   all tests
+# make lint   ruff
+# make clean  remove the environment and caches, never output/
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run lab test lint clean
+
+run: .venv/ready
+	$(BIN)/python scripts/run_notebook.py
+
+lab: .venv/ready
+	$(BIN)/jupyter lab neural_style_transfer.ipynb
+
+test: .venv/ready-for-tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "TensorFlow needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/ready: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/ready-for-tests: requirements.txt tests/requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@ .venv/ready
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache __pycache__ tests/__pycache__ scripts/__pycache__
