@@ -732,7 +732,7 @@ def _draw_image(axes, image):
 def _draw_progress(image, history, epochs):
     figure = Figure(figsize=(10, 3.9))  # no layout engine and no text but the axes': this is drawn often
     _draw_image(figure.add_axes((0.01, 0.02, 0.5, 0.88)), image)
-    axes = figure.add_axes((0.58, 0.13, 0.41, 0.75))
+    axes = figure.add_axes((0.58, 0.13, 0.4, 0.75))
     _draw_costs(axes, history)
     axes.set_xlim(0, epochs)
     figure.suptitle(status_line(history, epochs), fontsize=10, family="monospace")
