@@ -18,20 +18,25 @@ import math
 import os
 import platform
 import re
+import signal
 import statistics
 import sys
+import threading
 import time
 import urllib.request
+import warnings
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+import psutil
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 
 @contextlib.contextmanager
@@ -52,6 +57,11 @@ def _muted_stderr():
 with _muted_stderr():
     import tensorflow as tf
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 
 class NSTError(ValueError):
     """Something that a reader can mend. The message says what, where and how."""
@@ -67,6 +77,10 @@ class ImageError(NSTError):
 
 class WeightsError(NSTError):
     """A weights file is missing, damaged or of another network."""
+
+
+class RunError(NSTError):
+    """A run cannot go on, or its files cannot be written."""
 
 
 # ---------------------------------------------------------------------------------------------------- settings
@@ -111,8 +125,25 @@ def read_settings(namespace, environ=None):
             raise SettingsError(f"{variable} is no setting of this notebook. Allowed are: {allowed}.")
         settings[name] = _convert(variable, environ[variable], settings[name])
         print(f"{name} = {settings[name]!r} (from {variable})")
+    if settings.get("RESUME"):
+        settings |= _settings_of_run(settings["RESUME"], settings)
     check_settings(settings)
     return settings
+
+
+def _settings_of_run(folder, known):
+    """Return the settings with which the stopped run in a folder was started."""
+    folder = Path(folder)
+    if not (folder / CHECKPOINT).is_file():
+        raise SettingsError(
+            f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue. A finished run has '
+            f"none. Name the folder of a run that was stopped."
+        )
+    facts = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    print(f"Continuing {folder.as_posix()} with its own settings")
+    saved = {name: value for name, value in facts["settings"].items() if name in known and name != "RESUME"}
+    weights = facts["weights"]["name"] if saved.get("WEIGHTS") == "auto" else saved.get("WEIGHTS")
+    return saved | {"OUTPUT_DIR": "", "PRECISION": facts["precision"], "WEIGHTS": weights}
 
 
 def _convert(variable, text, default):
@@ -160,7 +191,7 @@ def check_settings(settings):
     check("IMAGE_SIZE", "a whole number of pixels, 32 or more", lambda value: is_whole(value, 32))
     check("EPOCHS", "a whole number, 1 or more", lambda value: is_whole(value, 1))
     check("SAVE_EVERY", "a whole number of epochs, 1 or more", lambda value: is_whole(value, 1))
-    check("LEARNING_RATE", "a finite number above 0", lambda value: is_weight(value) and value > 0)
+    check("LEARNING_RATE", "a number above 0, at most 1e6", lambda value: is_weight(value) and 0 < value <= 1e6)
     for name in ("ALPHA", "BETA", "SMOOTHNESS"):
         check(name, "a finite number, 0 or more", is_weight)
     check("PRECISION", '"auto", "float32" or "bfloat16"', lambda value: value in ("auto", "float32", "bfloat16"))
@@ -194,32 +225,118 @@ def check_style_layers(style_layers):
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of the VGG networks' training pictures, 0-255
 
 
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 32  # pixels after resizing: block5 has a sixteenth of them
+MAX_ASPECT_RATIO = 10
+
+
 def load_image(path, size):
     """Read a picture and scale it, aspect ratio kept.
 
+    Rotation flags and colour profiles are obeyed, transparent pictures are laid on white, of several frames or pages
+    the first is taken, and 16-bit and floating-point pictures are brought to 8 bits.
+
     Args:
-        path: file that Pillow can read. Rotation flags are obeyed; transparent pictures are laid on white.
+        path: file that Pillow can read.
         size: length of the long side in pixels.
 
     Returns:
         tf.Tensor, float32 RGB in [0, 1], shape (1, H, W, 3), max(H, W) = size.
 
     Raises:
-        ImageError: missing or unreadable file.
+        ImageError: the file is missing, unreadable, damaged, over 100 megapixels, longer than 1:10, or its short side
+            would have less than 32 pixels.
     """
     path = Path(path)
+    _check_image_file(path)
+    with _image_errors(path), Image.open(path) as opened:
+        width, height = opened.size
+        scale = size / max(width, height)
+        if width * height > MAX_PIXELS:
+            raise ImageError(f"{path} has {width * height / 1e6:.0f} megapixels, 100 are the most. Make it smaller.")
+        if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+            raise ImageError(f"{path} is {width}×{height}: longer than 1:{MAX_ASPECT_RATIO}. Cut a part out of it.")
+        if round(min(width, height) * scale) < MIN_SIDE:
+            side = round(min(width, height) * scale)
+            raise ImageError(f"{path} gets a short side of {side} pixels, {MIN_SIDE} are the least. Raise IMAGE_SIZE.")
+        opened.draft(None, (round(2 * width * scale), round(2 * height * scale)))  # JPEG: decode it smaller
+        picture = _to_rgb(ImageOps.exif_transpose(opened), size)
+    return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
+
+
+def _check_image_file(path):
+    """Raise an error that says more than Pillow would, for what is no picture at all."""
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder. Name a picture in it.{_nearest_names(path / 'picture.jpg')}")
     if not path.is_file():
         raise ImageError(f"{path} does not exist.{_nearest_names(path)}")
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ImageError(f"{path} cannot be read as a picture: {error}. Save it again as JPEG or PNG.") from None
-    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    scale = size / max(picture.size)
-    width, height = (max(1, round(side * scale)) for side in picture.size)
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be opened: {error.strerror}.") from None
+    if not start:
+        raise ImageError(f"{path} is empty. Copy or download it again.")
+    if re.match(rb"\s*<(!doctype|html|\?xml|svg)", start, re.IGNORECASE):
+        raise ImageError(f"{path} is a web page or an SVG drawing. Save the picture itself, as JPEG or PNG.")
+
+
+@contextlib.contextmanager
+def _image_errors(path):
+    """Turn whatever goes wrong inside Pillow into an ImageError, and keep its warnings off the screen."""
+    try:
+        with warnings.catch_warnings(), _muted_stderr():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is no picture that Pillow can read. Save it again as JPEG or PNG.") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path} has over {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller.") from None
+    except Exception as error:  # decoders of damaged files raise almost anything
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{path} is damaged: {reason}. Copy it again, or save it again as JPEG or PNG.") from None
+
+
+def _to_rgb(picture, size):
+    """Return a Pillow image of any mode as 8-bit sRGB, its long side of the given size."""
+    profile = picture.info.get("icc_profile")
+    if picture.mode.startswith(("I", "F")):
+        picture = _to_8_bits(picture)
+    if picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    elif picture.mode in ("1", "P", "HSV", "YCbCr"):
+        picture = picture.convert("RGB")
+    width, height = (max(1, round(side * size / max(picture.size))) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
+    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
+    colour = _to_srgb(picture.convert("RGB") if alpha else picture, profile)
+    if alpha:
+        colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha)
+    return colour
+
+
+def _to_8_bits(picture):
+    """Return a picture of mode I;16, I or F as L, scaled by the smallest usual white that holds its values."""
+    values = np.asarray(picture, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels are not finite (NaN or infinity)")
+    whites = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(picture.mode, (65535.0,))
+    white = next((white for white in whites if values.max() <= white), values.max())
+    return Image.fromarray(np.round(np.clip(values / white, 0.0, 1.0) * 255.0).astype(np.uint8))
+
+
+def _to_srgb(picture, profile):
+    """Return a picture of mode L, RGB, CMYK or LAB as RGB; a profile that does not fit is passed over."""
+    srgb = ImageCms.createProfile("sRGB")
+    if picture.mode == "LAB":
+        return ImageCms.profileToProfile(picture, ImageCms.createProfile("LAB"), srgb, outputMode="RGB")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+    return picture.convert("RGB")
 
 
 def _nearest_names(path):
@@ -252,7 +369,11 @@ def save_image(image, path):
 
 
 def write_file(path, content):
-    """Write bytes to a temporary file beside path, flush them to the disk and rename it to path."""
+    """Write bytes to a temporary file beside path, flush them to the disk and rename it to path.
+
+    Raises:
+        RunError: no room, no permission or no folder; what stood under the name before is still there.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -261,8 +382,13 @@ def write_file(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"{path} could not be written: {error.strerror}. What was saved before is whole. Make room on the disk or "
+            f"check the folder's permissions, and run again."
+        ) from None
 
 
 def preprocess_image(image):
@@ -287,6 +413,7 @@ STANDIN_FILE = "vgg19_standin.npz"
 IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{IMAGENET_FILE}"
 IMAGENET_MD5 = "253f8cb515780f3b799900260a226db6"  # as keras.applications.vgg19 publishes it
+DOWNLOAD_TIMEOUT = 10.0  # seconds to connect, and without a single byte
 
 # The pictures over which the mean activations are set to one, at this length of the long side.
 NORMALISATION_IMAGES = (
@@ -294,6 +421,13 @@ NORMALISATION_IMAGES = (
     *("images/great_wave.jpg", "images/summer_palace.jpg", "images/village_street_in_auvers.jpg"),
 )
 NORMALISATION_SIZE = 256
+# Mean activations of the stand-in on chelsea_the_cat.jpg at 64 pixels: what it must answer when it is loaded.
+STANDIN_MEANS = {
+    **{"block1_conv1": 16.0865, "block1_conv2": 18.6031, "block2_conv1": 15.9871, "block2_conv2": 4.4362},
+    **{"block3_conv1": 9.2595, "block3_conv2": 7.7328, "block3_conv3": 2.5432},
+    **{"block4_conv1": 4.6939, "block4_conv2": 3.2968, "block4_conv3": 1.0678},
+    **{"block5_conv1": 1.0796, "block5_conv2": 0.7761, "block5_conv3": 0.7773},
+}
 
 
 class VGG19(NamedTuple):
@@ -343,10 +477,21 @@ def load_vgg19(weights="auto", normalise=True, folder=WEIGHTS_FOLDER):
 
 def _load_standin(path):
     """Read the stand-in: int8 kernels with one scale per output channel (scripts/build_standin.py)."""
-    content = _read_weights_file(path, "Restore it with: git checkout -- pretrained-model")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        names = [name for name in LAYER_NAMES if f"{name}/kernel" in arrays]
-        layers = {n: (arrays[f"{n}/kernel"] * arrays[f"{n}/scale"], arrays[f"{n}/bias"]) for n in names}
+    remedy = "Restore it with: git checkout -- pretrained-model"
+    content = _read_weights_file(path, remedy)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            names = [name for name in LAYER_NAMES if name in STANDIN_MEANS]
+            layers = {n: (arrays[f"{n}/kernel"] * arrays[f"{n}/scale"], arrays[f"{n}/bias"]) for n in names}
+        means = _mean_activations(layers, [load_image(NORMALISATION_IMAGES[1], 64)])
+        damaged = not np.allclose(list(means.values()), list(STANDIN_MEANS.values()), rtol=0.01)
+    except ImageError:
+        raise
+    except Exception as error:  # a zip file can be broken in many ways
+        damaged = str(error) or type(error).__name__
+    if damaged:
+        why = "its activations are not those it should give" if damaged is True else damaged
+        raise WeightsError(f"{path} is damaged ({why}). {remedy}")
     return VGG19("standin", hashlib.sha256(content).hexdigest(), layers)
 
 
@@ -355,7 +500,8 @@ def _load_imagenet(folder):
     path = folder / IMAGENET_FILE
     if not path.exists():
         download(IMAGENET_URL, path, IMAGENET_MD5)
-    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    content = _read_weights_file(path, "Move it away and run again to download it.")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != IMAGENET_MD5:
         raise WeightsError(
             f"{path} is not the file that Keras publishes: its MD5 is {found}, expected {IMAGENET_MD5}. Move it away "
@@ -369,11 +515,15 @@ def _load_h5(path, name):
     content = _read_weights_file(path, 'WEIGHTS must be "auto", "imagenet", "standin" or the path of a .h5 file.')
     model = tf.keras.applications.VGG19(include_top=False, weights=None)
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers that it finds no weights for
+            model.load_weights(path)
     except Exception as error:  # Keras and h5py raise almost anything here
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path} holds no weights of a Keras VGG19 without top (.h5): {reason}") from error
     layers = {layer: tuple(v.numpy() for v in model.get_layer(layer).weights) for layer in LAYER_NAMES}
+    if not all(np.isfinite(array).all() for arrays in layers.values() for array in arrays):
+        raise WeightsError(f"{path} holds weights that are not finite (NaN or infinity). Take another file.")
     return VGG19(name, hashlib.sha256(content).hexdigest(), layers)
 
 
@@ -398,14 +548,14 @@ def download(url, path, md5):
     path = Path(path)
     digest, received, content = hashlib.md5(usedforsecurity=False), 0, io.BytesIO()
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response:
             total, started, shown = int(response.headers.get("Content-Length") or 0), time.monotonic(), 0.0
             while chunk := response.read1(1 << 18):
                 digest.update(chunk)
                 content.write(chunk)
                 received += len(chunk)
                 now = time.monotonic()
-                if now - started > 15 and received < 10_000 * (now - started):
+                if now - started > 1.5 * DOWNLOAD_TIMEOUT and received < 10_000 * (now - started):
                     raise TimeoutError("the line is slower than 10 kB/s")
                 if now - shown > 0.5:
                     shown = now
@@ -428,8 +578,8 @@ def download(url, path, md5):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, content.getvalue())
-    except OSError as error:
-        raise WeightsError(f"{path} could not be written ({error.strerror}).") from None
+    except (OSError, RunError) as error:
+        raise WeightsError(f"the ImageNet weights could not be kept: {error}") from None
 
 
 def normalise_activations(layers, images=None):
@@ -447,18 +597,26 @@ def normalise_activations(layers, images=None):
     """
     if images is None:
         images = [load_image(path, NORMALISATION_SIZE) for path in NORMALISATION_IMAGES]
-    activations = [preprocess_image(image) for image in images]
     normalised, previous_mean = {}, 1.0
+    for name, mean in _mean_activations(layers, images).items():
+        kernel, bias = layers[name]
+        mean = mean or previous_mean
+        normalised[name] = (kernel * (previous_mean / mean), bias / mean)  # its input comes divided, too
+        previous_mean = mean
+    return normalised
+
+
+def _mean_activations(layers, images):
+    """Return a dict of layer name to the mean activation over some images."""
+    activations, means = [preprocess_image(image) for image in images], {}
     for name in LAYER_NAMES:
         if name.endswith("conv1") and name != LAYER_NAMES[0]:
             activations = [tf.nn.max_pool2d(a, 2, 2, "VALID") for a in activations]
         if name in layers:
             kernel, bias = layers[name]
             activations = [tf.nn.relu(tf.nn.conv2d(a, kernel, 1, "SAME") + bias) for a in activations]
-            mean = float(np.mean([tf.reduce_mean(a) for a in activations])) or previous_mean
-            normalised[name] = (kernel * (previous_mean / mean), bias / mean)  # its input comes divided, too
-            previous_mean = mean
-    return normalised
+            means[name] = float(np.mean([tf.reduce_mean(a) for a in activations]))
+    return means
 
 
 def get_layer_outputs(vgg, layers, precision="float32"):
@@ -552,6 +710,7 @@ def _two_convolutions(x, kernel):
 # ------------------------------------------------------------------------------------- the run and its records
 
 OUTPUT_FOLDER = Path("output")
+CHECKPOINT = "checkpoint.npz"
 HISTORY_COLUMNS = ("epoch", "seconds", "J", "J_content", "J_style")
 
 
@@ -560,12 +719,15 @@ class Run:
 
     As a context manager around the loop it makes a folder that nothing else uses and writes into it settings.json,
     a snapshot image_NNNNN.jpg of the picture after NNNNN epochs every SAVE_EVERY epochs (and at both ends), a row
-    of history.csv per epoch, and generated_image.png at the end.
+    of history.csv per epoch, and generated_image.png at the end. Every file appears whole or not at all. A run that is
+    interrupted (by Jupyter's stop button, Ctrl-C or SIGTERM) ends after the current step with all of this, and leaves
+    a checkpoint from which RESUME continues it.
 
     Args:
         settings: dict of the settings, from current_settings; EPOCHS, SAVE_EVERY, OUTPUT_DIR, CONTENT_IMAGE,
-            STYLE_IMAGE and IMAGE_SIZE are used here.
+            STYLE_IMAGE and RESUME are used here.
         generated_image: the tf.Variable that is optimised, float32 RGB in [0, 1], shape (1, H, W, 3).
+        optimizer: its Keras optimizer, built.
         vgg: VGG19, noted in settings.json.
         precision: dtype of the network, noted in settings.json.
 
@@ -574,54 +736,170 @@ class Run:
         history: list of rows (epoch, seconds since the start, J, J_content, J_style). The costs of a row are those
             of the picture at the beginning of that epoch.
         snapshots: list of pathlib.Path.
+        caution: factor for the learning rate, 1.0 until something goes wrong, then halved.
 
     Raises:
-        SettingsError: OUTPUT_DIR holds something already.
+        SettingsError: OUTPUT_DIR holds something already, or what RESUME continues was made from other files.
+        RunError: a file cannot be written, or the picture goes wrong for the fourth time.
     """
 
-    def __init__(self, settings, generated_image, vgg, precision):
+    def __init__(self, settings, generated_image, optimizer, vgg, precision):
         self.settings = settings
         self.generated_image = generated_image
+        self.optimizer = optimizer
         self.folder = None
         self.history = []
         self.snapshots = []
-        self._facts = {"precision": precision, "weights": {"name": vgg.name, "sha256": vgg.sha256}}
+        self.caution = 1.0
+        self._troubles = 0
+        self._stop_signal = None
+        self._history_saved = -math.inf
+        self._facts = _describe(settings, generated_image, vgg, precision)
 
     def __enter__(self):
-        self.folder = _new_folder(self.settings)
-        facts = _describe(self.settings, self.generated_image) | self._facts
-        write_file(self.folder / "settings.json", (json.dumps(facts, indent=2) + "\n").encode())
-        self._history_file = open(self.folder / "history.csv", "w", newline="", encoding="utf-8", buffering=1)
-        self._writer = csv.writer(self._history_file, lineterminator="\n")
-        self._writer.writerow(HISTORY_COLUMNS)
-        self._save_snapshot(0)
+        if self.settings.get("RESUME"):
+            self._resume()
+        else:
+            self.folder = _new_folder(self.settings)
+            write_file(self.folder / "settings.json", (json.dumps(self._facts, indent=2) + "\n").encode())
+            self._save()
         self._view = _LiveView()
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            self._handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def record(self, epoch, J, J_content, J_style):
-        """Note the costs of one epoch, keep a snapshot when one is due, and refresh the live view.
+    def epochs(self):
+        """Yield the numbers of the epochs to compute, from 0 or where a stopped run continues, to EPOCHS - 1."""
+        while len(self.history) < self.settings["EPOCHS"] and self._stop_signal is None:
+            yield len(self.history)
+
+    def record(self, J, J_content, J_style):
+        """Note the costs of the epoch that has just been computed, save what is due, and refresh the live view.
 
         Args:
-            epoch: number of the epoch that has just been computed, counted from 0.
             J, J_content, J_style: its costs, scalars.
         """
         costs = [float(cost) for cost in (J, J_content, J_style)]  # waits for the step to end
-        row = (epoch, round(time.perf_counter() - self._started, 3), *costs)
-        self.history.append(row)
-        self._writer.writerow(row)
-        done, epochs = epoch + 1, self.settings["EPOCHS"]
+        if trouble := self._trouble(costs):
+            return self._go_back(trouble)
+        self.history.append((len(self.history), round(time.perf_counter() - self._started, 3), *costs))
+        done, epochs = len(self.history), self.settings["EPOCHS"]
         if done % self.settings["SAVE_EVERY"] == 0 or done == epochs:
-            self._save_snapshot(done)
-        self._view.update(self.generated_image, self.history, epochs, last=done == epochs)
+            self._save()
+        elif time.perf_counter() - self._history_saved > 1.0:
+            self._save_history()
+        return self._view.update(self.generated_image, self.history, epochs, last=done == epochs)
 
-    def __exit__(self, *exception):
-        self._history_file.close()
-        save_image(self.generated_image, self.folder / "generated_image.png")
+    def __exit__(self, kind, error, traceback):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        finished = len(self.history) == self.settings["EPOCHS"]
+        try:
+            if not finished and kind is None:
+                self._save(snapshot=False)
+            self._save_history()
+            save_image(self.generated_image, self.folder / "generated_image.png")
+        except RunError:
+            if kind is None:  # else the first error is the one to be told
+                raise
+        if finished:
+            self._check_results()
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        elif kind is None:
+            print(f"Stopped after epoch {len(self.history)} of {self.settings['EPOCHS']}. The picture so far is saved.")
+            print(f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells.')
 
-    def _save_snapshot(self, epoch):
-        self.snapshots.append(self.folder / f"image_{epoch:05d}.jpg")
-        save_image(self.generated_image, self.snapshots[-1])
+    def _on_signal(self, number, frame):
+        if self._stop_signal is not None:
+            raise KeyboardInterrupt  # asked twice: do not wait for the step
+        self._stop_signal = number
+
+    def _save(self, snapshot=True):
+        """Save the snapshot, the history and, last, the checkpoint that builds on them."""
+        done = len(self.history)
+        state = {f"optimizer_{i}": v.numpy() for i, v in enumerate(self.optimizer.variables)}
+        self._good = {"image": self.generated_image.numpy(), "epoch": done, **state}
+        if snapshot:
+            path = self.folder / f"image_{done:05d}.jpg"
+            save_image(self.generated_image, path)
+            self.snapshots = [*(p for p in self.snapshots if p != path), path]
+        self._save_history()
+        buffer = io.BytesIO()
+        np.savez(buffer, caution=self.caution, troubles=self._troubles, **self._good)
+        write_file(self.folder / CHECKPOINT, buffer.getvalue())
+
+    def _save_history(self):
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([HISTORY_COLUMNS, *self.history])
+        write_file(self.folder / "history.csv", table.getvalue().encode())
+        self._history_saved = time.perf_counter()
+
+    def _restore(self, state):
+        self.generated_image.assign(state["image"])
+        for i, variable in enumerate(self.optimizer.variables):
+            variable.assign(state[f"optimizer_{i}"])
+        self.history = self.history[: int(state["epoch"])]
+
+    def _resume(self):
+        """Take up picture, optimizer, records and folder where the run in RESUME was stopped."""
+        self.folder = Path(self.settings["RESUME"])
+        try:
+            saved = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+            with open(self.folder / "history.csv", newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))[1:]
+            with np.load(self.folder / CHECKPOINT, allow_pickle=False) as arrays:
+                state = dict(arrays)
+            self.history = [(int(row[0]), *map(float, row[1:])) for row in rows]
+            self._restore(state)
+        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+            raise SettingsError(f'RESUME = "{self.folder}" cannot be continued: {error}. Start anew.') from None
+        for key in ("content_image", "style_image", "generated_image", "weights"):
+            if saved[key] != self._facts[key]:
+                raise SettingsError(f'RESUME = "{self.folder}": {key} is not what the run began with. Start anew.')
+        self.caution, self._troubles, self._good = float(state["caution"]), int(state["troubles"]), state
+        self.snapshots = sorted(self.folder.glob("image_*.jpg"))
+        for leftover in self.folder.glob(".*.part"):  # of a run that was killed
+            leftover.unlink()
+
+    def _trouble(self, costs):
+        """Say what is wrong with the picture or its costs, or return None."""
+        if not all(math.isfinite(cost) for cost in costs):
+            return "a cost is not finite"
+        now, good = self.generated_image.numpy(), self._good["image"]
+        if not np.isfinite(now).all():
+            return "pixels are not finite"
+        if now.std() < 0.01 < good.std():
+            return "the picture has gone flat"
+        if np.isin(now, (0.0, 1.0)).mean() > 0.95 > np.isin(good, (0.0, 1.0)).mean() + 0.1:
+            return "the picture is burnt to pure black and white"
+        return None
+
+    def _go_back(self, trouble):
+        """Restore the last good picture and halve the learning rate, three times at the most."""
+        epoch = len(self.history)
+        self._restore(self._good)
+        self._troubles += 1
+        if self._troubles > 3:
+            raise RunError(
+                f"In epoch {epoch} {trouble}, for the fourth time. The likely cause is a LEARNING_RATE too large "
+                f"({self.settings.get('LEARNING_RATE')}), or weights or a network other than this notebook's. The last "
+                f"good picture is in {self.folder.as_posix()}. Lower LEARNING_RATE and run again."
+            )
+        self.caution /= 2
+        print(f"In epoch {epoch} {trouble}: back to epoch {len(self.history)}, with {self.caution:g} of the rate.")
+
+    def _check_results(self):
+        """Read the results as a reader would, and raise RunError if they are not what they should be."""
+        with Image.open(self.folder / "generated_image.png") as picture:
+            size, extremes = (picture.height, picture.width), picture.convert("RGB").getextrema()
+        if size != tuple(self.generated_image.shape[1:3]) or all(low == high for low, high in extremes):
+            raise RunError(f"{self.folder / 'generated_image.png'} is flat or of the wrong size: do not use it.")
+        with open(self.folder / "history.csv", newline="", encoding="utf-8") as file:
+            epochs = [row["epoch"] for row in csv.DictReader(file)]
+        if epochs != [str(epoch) for epoch in range(self.settings["EPOCHS"])]:
+            raise RunError(f"{self.folder / 'history.csv'} has gaps: do not use it.")
 
 
 def check_output_folder(folder):
@@ -653,8 +931,8 @@ def _new_folder(settings):
             return folder
 
 
-def _describe(settings, generated_image):
-    """Return what settings.json says of the settings, the pictures and the packages."""
+def _describe(settings, generated_image, vgg, precision):
+    """Return what settings.json says of the settings, the pictures, the network and the packages."""
     pictures = {}
     for role in ("CONTENT_IMAGE", "STYLE_IMAGE"):
         path = Path(settings[role])
@@ -669,8 +947,68 @@ def _describe(settings, generated_image):
         "settings": settings,
         **pictures,
         "generated_image": {"width": width, "height": height},
+        "precision": precision,
+        "weights": {"name": vgg.name, "sha256": vgg.sha256},
         "versions": versions,
     }
+
+
+def check_memory(network, image):
+    """Raise an error if a training step will not fit into the memory that is free. On a GPU nothing is checked.
+
+    A step holds about 3.8 times the activations of all convolutions (measured at 400 to 1200 pixels in float32 and
+    bfloat16).
+
+    Args:
+        network: keras.Model from get_layer_outputs.
+        image: image of shape (1, H, W, 3).
+
+    Raises:
+        RunError: the message says the largest IMAGE_SIZE that fits.
+    """
+    _, height, width, _ = image.shape
+    values, itemsize = 0, 4
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.layers.Conv2D):
+            halvings = int(layer.name[len("block")]) - 1
+            values += (height >> halvings) * (width >> halvings) * layer.filters
+            itemsize = 2 if layer.compute_dtype == "bfloat16" else 4
+    needed, free = 3.8 * values * itemsize, psutil.virtual_memory().available
+    if needed > free and not tf.config.list_physical_devices("GPU"):
+        fits = int(max(height, width) * (free / needed) ** 0.5) // 10 * 10
+        raise RunError(
+            f"{width}×{height} pixels need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
+            f"Set IMAGE_SIZE = {fits} or less, or close other programs."
+        )
+
+
+def probe(train_step, generated_image, optimizer, epochs):
+    """Do two steps, undo them, and print the time and the peak memory to expect for all.
+
+    Args:
+        train_step: function of generated_image.
+        generated_image: tf.Variable of shape (1, H, W, 3).
+        optimizer: its Keras optimizer, built.
+        epochs: how many steps will be done.
+    """
+    variables = [generated_image, *optimizer.variables]
+    before = [variable.numpy() for variable in variables]
+    for _ in range(2):  # the first one builds the graph
+        started = time.perf_counter()
+        float(train_step(generated_image)[0])
+        seconds = time.perf_counter() - started
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    memory = psutil.Process().memory_info()
+    peak = max(memory.rss, getattr(memory, "peak_wset", 0))
+    if resource is not None:
+        peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    _, height, width, _ = generated_image.shape
+    print(f"about {_duration(seconds * epochs)} and {peak / 1e9:.1f} GB for {epochs} epochs at {width}×{height}")
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 class _LiveView:

@@ -9,9 +9,12 @@ Settings come from NST_<NAME> environment variables. This script is no part of t
 import argparse
 import ast
 import base64
+import contextlib
 import html
 import io
+import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -68,12 +71,31 @@ class _KernelManager(AsyncKernelManager):
         return "tcp" if sys.platform == "win32" else "ipc"
 
 
+@contextlib.contextmanager
+def _signals_to_kernel(client):
+    """Hand Ctrl-C and SIGTERM on to the kernel, where the training ends after its step; the cells below still run."""
+    received = []
+
+    def hand_on(number, frame):
+        received.append(number)
+        client.say("Stopping after this step …")
+        os.kill(client.km.provisioner.pid, signal.SIGINT)
+
+    numbers = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, hand_on) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def execute(notebook):
-    """Run all cells of a notebook in place and return the folder of the run that it made."""
+    """Run all cells of a notebook in place; return the folder of the run that it made and the signals received."""
     client = _Progress(notebook, timeout=None, resources={"metadata": {"path": str(ROOT)}})
     client.kernel_manager_class = _KernelManager
     question = nbformat.v4.new_code_cell("run.folder.as_posix()")
-    with client.setup_kernel():
+    with client.setup_kernel(), _signals_to_kernel(client) as received:
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
                 client.say(f"— {heading[1]}")
@@ -81,7 +103,7 @@ def execute(notebook):
         notebook.cells.append(question)
         answer = client.execute_cell(question, len(notebook.cells) - 1)
         notebook.cells.pop()
-    return ROOT / ast.literal_eval(answer.outputs[0]["data"]["text/plain"])
+    return ROOT / ast.literal_eval(answer.outputs[0]["data"]["text/plain"]), received
 
 
 def _formula(tex, size):
@@ -140,7 +162,7 @@ def main():
     started = time.monotonic()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     try:
-        folder = execute(notebook)
+        folder, received = execute(notebook)
     except CellExecutionError as error:
         sys.exit(f"\nThe notebook stopped: {error.ename}: {error.evalue}")
     if options.store:
@@ -150,6 +172,8 @@ def main():
     print(f"\nDone in {time.monotonic() - started:.0f} s.")
     for path in (folder, page):
         print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+    if received:
+        sys.exit(128 + received[0])
 
 
 if __name__ == "__main__":

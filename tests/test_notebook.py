@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -171,6 +172,37 @@ def test_page_needs_no_network(headless):
     assert page.count("data:image/jpeg") >= 6
     assert "$$" not in page
     assert r"\frac" not in re.sub(r'alt="[^"]*"', "", page)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
+    """Also that two runs with the same settings give the same picture, up to the epoch of the stop and after it."""
+    command, whole, stopped = ["scripts/run_notebook.py"], tmp_path / "whole", tmp_path / "stopped"
+    assert execute(command, EPOCHS=60, OUTPUT_DIR=whole).returncode == 0
+    environment = os.environ | SMALL | {"NST_EPOCHS": "60", "NST_OUTPUT_DIR": str(stopped)}
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("epoch 1/60"):
+            process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM, "".join(lines)
+    assert any("Stopped after epoch" in line for line in lines), "".join(lines)
+    assert (stopped / "checkpoint.npz").exists()
+    assert (stopped / "generated_image.png").exists()
+    assert stopped.with_name("stopped.html").exists(), "the cells below have run"
+    result = execute(command, RESUME=stopped)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {p.name for p in stopped.iterdir()} == {p.name for p in whole.iterdir()}
+    pictures = [np.asarray(Image.open(folder / "generated_image.png"), int) for folder in (whole, stopped)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
 def test_wrong_setting_ends_a_headless_run_with_its_message_only(tmp_path):

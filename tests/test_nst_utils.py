@@ -1,9 +1,12 @@
 """The helper module: settings, images, weights and network, the run and its records, plots."""
 
-import csv
+import contextlib
+import errno
+import functools
 import hashlib
 import http.server
-import json
+import io
+import os
 import threading
 
 import h5py
@@ -80,6 +83,7 @@ def test_wrong_environment_is_an_error_that_says_what_is_allowed(variable, text,
         ({"IMAGE_SIZE": 31}, "IMAGE_SIZE = 31 .* 32 or more"),
         ({"SAVE_EVERY": 0}, "SAVE_EVERY"),
         ({"LEARNING_RATE": 0.0}, "LEARNING_RATE"),
+        ({"LEARNING_RATE": 1e39}, "LEARNING_RATE = 1e\\+39 .* at most 1e6"),
         ({"LEARNING_RATE": float("nan")}, "LEARNING_RATE"),
         ({"ALPHA": -1.0}, "ALPHA = -1.0"),
         ({"BETA": float("nan")}, "BETA = nan"),
@@ -106,7 +110,7 @@ def test_settings_that_cannot_work_are_refused(changes, message):
 # ------------------------------------------------------------------------------------------------------ images
 
 
-@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (50, 50), (333, 111)])
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (50, 50), (333, 150)])
 def test_load_image_keeps_the_aspect_ratio(tmp_path, width, height):
     Image.new("RGB", (width, height), (255, 0, 51)).save(tmp_path / "a.png")
     image = nst_utils.load_image(tmp_path / "a.png", 80)
@@ -135,19 +139,6 @@ def test_jpeg_snapshots_are_close_to_the_picture(tmp_path, picture):
         assert saved.format == "JPEG"
         difference = np.abs(np.asarray(saved, np.float32) - nst_utils.to_uint8(image))
     assert difference.mean() < 1.5
-
-
-def test_missing_image_names_what_is_there():
-    with pytest.raises(nst_utils.ImageError, match="images/summer_place.jpg does not exist.*summer_palace.jpg"):
-        nst_utils.load_image("images/summer_place.jpg", 64)
-    with pytest.raises(nst_utils.ImageError, match="no folder nowhere"):
-        nst_utils.load_image("nowhere/a.jpg", 64)
-
-
-def test_file_that_is_no_image_is_refused(tmp_path):
-    (tmp_path / "a.jpg").write_text("<html>not found</html>")
-    with pytest.raises(nst_utils.ImageError, match="cannot be read as a picture"):
-        nst_utils.load_image(tmp_path / "a.jpg", 64)
 
 
 def test_preprocess_is_that_of_keras(picture):
@@ -271,16 +262,61 @@ def test_precision_is_obeyed_or_the_faster_one(monkeypatch):
         assert nst_utils.choose_precision("auto") == expected
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"", "holds no weights"), (b"<html>", "holds no weights"), (None, "cannot be read")],
-)
-def test_wrong_weights_file_is_refused(tmp_path, content, message):
-    path = tmp_path / "mine.h5"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(nst_utils.WeightsError, match=message):
+def test_wrong_weights_files_are_refused(tmp_path, keras_vgg19):
+    whole = (keras_vgg19[1] / "new.weights.h5").read_bytes()
+    tf.keras.applications.VGG16(include_top=False, weights=None).save_weights(tmp_path / "vgg16.weights.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["numbers"] = np.arange(5)
+    (tmp_path / "empty.h5").write_bytes(b"")
+    (tmp_path / "page.h5").write_bytes(b"<html>")
+    (tmp_path / "half.weights.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "folder.h5").mkdir()
+    for name in ("vgg16.weights.h5", "other.h5", "empty.h5", "page.h5", "half.weights.h5"):
+        with pytest.raises(nst_utils.WeightsError, match=f"{name} holds no weights of a Keras VGG19"):
+            nst_utils.load_vgg19(str(tmp_path / name))
+    for name in ("folder.h5", "missing.h5"):
+        with pytest.raises(nst_utils.WeightsError, match=f"{name} cannot be read.*WEIGHTS must be"):
+            nst_utils.load_vgg19(str(tmp_path / name))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, keras_vgg19):
+    path = tmp_path / "nan.weights.h5"
+    path.write_bytes((keras_vgg19[1] / "new.weights.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        datasets = []
+        file.visititems(lambda name, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+        datasets[0][...] = np.nan
+    with pytest.raises(nst_utils.WeightsError, match="not finite"):
         nst_utils.load_vgg19(str(path))
+
+
+def test_damaged_standin_is_refused(tmp_path):
+    whole = (nst_utils.WEIGHTS_FOLDER / nst_utils.STANDIN_FILE).read_bytes()
+    path = tmp_path / nst_utils.STANDIN_FILE
+    with np.load(io.BytesIO(whole)) as arrays:
+        arrays = dict(arrays)
+    tampered, pickled = io.BytesIO(), io.BytesIO()
+    np.savez(tampered, **arrays | {"block3_conv2/kernel": arrays["block3_conv2/kernel"][..., ::-1]})
+    np.savez(pickled, **arrays | {"block1_conv1/bias": np.array([print], dtype=object)})
+    flipped = bytearray(whole)
+    flipped[5_000_000] ^= 255
+    missing = io.BytesIO()
+    np.savez(missing, some=np.zeros(3))
+    for content in (
+        tampered.getvalue(),
+        pickled.getvalue(),
+        missing.getvalue(),
+        whole[:-100],
+        bytes(flipped),
+        b"",
+        b"PK",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(nst_utils.WeightsError, match="is damaged .*git checkout"):
+            nst_utils.load_vgg19("standin", folder=tmp_path)
+    path.unlink()
+    with pytest.raises(nst_utils.WeightsError, match="cannot be read.*git checkout"):
+        nst_utils.load_vgg19("auto", folder=tmp_path)
 
 
 def test_imagenet_file_with_a_wrong_hash_is_refused_and_kept(tmp_path):
@@ -300,11 +336,13 @@ def server(monkeypatch):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
+            if callable(server.answer):
+                return server.answer(self)
             body, promised = server.answer
             self.send_response(200 if body is not None else 404)
             self.send_header("Content-Length", str(promised))
             self.end_headers()
-            self.wfile.write(body or b"")
+            return self.wfile.write(body or b"")
 
         def log_message(self, *_):
             pass
@@ -351,93 +389,51 @@ def test_failed_downloads_leave_nothing_and_auto_takes_the_standin(server, tmp_p
     assert lines[-1].startswith("Weights: standin")
 
 
-# ------------------------------------------------------------------------------------- the run and its records
-
-
-@pytest.fixture
-def run_of(tmp_path, monkeypatch, tiny_vgg, picture):
-    """A function that makes a Run with some settings, whose output/ lies in a folder of the test's own."""
-    monkeypatch.setattr(nst_utils, "OUTPUT_FOLDER", tmp_path / "output")
-
-    def make(**changes):
-        return nst_utils.Run(SETTINGS | changes, tf.Variable(picture(48, 64)), tiny_vgg, "float32")
-
-    return make
-
-
-def train(run):
-    with run:
-        for epoch in range(run.settings["EPOCHS"]):
-            run.generated_image.assign(run.generated_image * 0.9)
-            run.record(epoch, tf.constant(10.0 - epoch), tf.constant(1.0), 0.5)
-
-
-def test_a_run_leaves_exactly_the_promised_files(run_of):
-    run = run_of()
-    train(run)
-    assert run.folder.name == "summer_palace-great_wave-001"
-    snapshots = [f"image_{epoch:05d}.jpg" for epoch in (0, 2, 4, 5)]
-    assert [path.name for path in run.snapshots] == snapshots
-    promised = {*snapshots, "generated_image.png", "history.csv", "settings.json"}
-    assert {path.name for path in run.folder.iterdir()} == promised
-    with Image.open(run.folder / "generated_image.png") as saved:
-        assert np.array_equal(np.asarray(saved), nst_utils.to_uint8(run.generated_image))
-    brightness = [np.asarray(Image.open(path), np.float32).mean() for path in run.snapshots]
-    assert brightness == sorted(brightness, reverse=True), "snapshots show the picture after their number of epochs"
-
-
-def test_history_has_a_row_per_epoch(run_of):
-    run = run_of()
-    train(run)
-    with open(run.folder / "history.csv", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["epoch", "seconds", "J", "J_content", "J_style"]
-    assert [int(row[0]) for row in rows[1:]] == list(range(5))
-    assert [float(row[2]) for row in rows[1:]] == [10.0, 9.0, 8.0, 7.0, 6.0]
-    seconds = [float(row[1]) for row in rows[1:]]
-    assert seconds == sorted(seconds)
-    assert [tuple(map(float, row)) for row in rows[1:]] == [tuple(map(float, row)) for row in run.history]
-
-
-def test_settings_json_says_how_the_picture_was_made(run_of, tiny_vgg):
-    run = run_of()
-    train(run)
-    facts = json.loads((run.folder / "settings.json").read_text())
-    assert facts["settings"] == json.loads(json.dumps(SETTINGS))
-    assert facts["generated_image"] == {"width": 64, "height": 48}
-    assert facts["precision"] == "float32"
-    assert facts["weights"] == {"name": "tiny", "sha256": tiny_vgg.sha256}
-    with open("images/great_wave.jpg", "rb") as file:
-        assert facts["style_image"]["sha256"] == hashlib.sha256(file.read()).hexdigest()
-    assert facts["versions"]["tensorflow"] == tf.__version__
-
-
-def test_runs_get_folders_of_their_own(run_of, tmp_path):
-    (tmp_path / "output" / "summer_palace-great_wave-007").mkdir(parents=True)
-    names = []
-    for _ in range(2):
-        run = run_of(EPOCHS=1)
-        train(run)
-        names.append(run.folder.name)
-    assert names == ["summer_palace-great_wave-008", "summer_palace-great_wave-009"]
-
-
-def test_output_dir_is_obeyed_and_never_overwritten(run_of, tmp_path):
-    folder = tmp_path / "a" / "b"
-    run = run_of(OUTPUT_DIR=str(folder))
-    train(run)
-    assert run.folder == folder
-    kept = (folder / "generated_image.png").read_bytes()
-    with pytest.raises(nst_utils.SettingsError, match="holds something already, and nothing is ever overwritten"):
-        train(run_of(OUTPUT_DIR=str(folder)))
-    assert (folder / "generated_image.png").read_bytes() == kept
-
-
 def test_status_line_says_how_it_stands():
     history = [(0, 5.0, 100.0, 0.0, 2.5), (1, 5.5, 50.0, 0.25, 1.0), (2, 6.0, 25.0, 0.5, 0.5)]
     assert nst_utils.status_line(history[:1], 123) == "epoch 1/123   J 100   J_content 0   J_style 2.5"
     line = nst_utils.status_line(history, 123)
     assert line == "epoch 3/123   J 25   J_content 0.5   J_style 0.5   0.50 s/epoch   1:00 left"
+
+
+def test_lines_that_stall_or_creep_end_in_the_standin(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(nst_utils, "DOWNLOAD_TIMEOUT", 0.4)
+    standin = nst_utils.WEIGHTS_FOLDER / nst_utils.STANDIN_FILE
+    (tmp_path / nst_utils.STANDIN_FILE).symlink_to(standin.resolve())
+    over = threading.Event()
+
+    def answer(handler, pause):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not over.wait(pause):
+                handler.wfile.write(b"x")
+
+    for pause, reason in ((60, "timed out"), (0.05, "slower than 10 kB/s")):
+        server.answer = functools.partial(answer, pause=pause)
+        assert nst_utils.load_vgg19("auto", normalise=False, folder=tmp_path).name == "standin"
+        assert reason in capsys.readouterr().out
+    over.set()
+    assert [p.name for p in tmp_path.iterdir()] == [nst_utils.STANDIN_FILE]
+
+
+def test_full_or_read_only_weights_folder_ends_in_the_standin(server, keras_vgg19, tmp_path, monkeypatch, capsys):
+    body = (keras_vgg19[1] / "old.h5").read_bytes()
+    server.answer = body, len(body)
+    monkeypatch.setattr(nst_utils, "IMAGENET_MD5", hashlib.md5(body).hexdigest())
+    standin = nst_utils.WEIGHTS_FOLDER / nst_utils.STANDIN_FILE
+    (tmp_path / nst_utils.STANDIN_FILE).symlink_to(standin.resolve())
+    for number in (errno.ENOSPC, errno.EROFS):
+
+        def refuse(*_, number=number):
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(nst_utils.os, "fsync", refuse)
+            assert nst_utils.load_vgg19("auto", normalise=False, folder=tmp_path).name == "standin"
+        assert os.strerror(number) in capsys.readouterr().out
+        assert [p.name for p in tmp_path.iterdir()] == [nst_utils.STANDIN_FILE]
 
 
 # ------------------------------------------------------------------------------------------------------- plots

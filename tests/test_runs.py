@@ -1,0 +1,393 @@
+"""The run and its records: what a run leaves, and what is left when it is stopped, killed or goes wrong."""
+
+import contextlib
+import csv
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_utils
+
+tf = nst_utils.tf
+SETTINGS = {
+    "CONTENT_IMAGE": "images/summer_palace.jpg",
+    "STYLE_IMAGE": "images/great_wave.jpg",
+    "IMAGE_SIZE": 64,
+    "EPOCHS": 5,
+    "LEARNING_RATE": 0.05,
+    "STYLE_LAYERS": [("block1_conv1", 1.0)],
+    "WEIGHTS": "standin",
+    "PRECISION": "auto",
+    "SAVE_EVERY": 2,
+    "OUTPUT_DIR": "",
+    "RESUME": "",
+}
+VGG = nst_utils.VGG19("tiny", "0" * 64, {})
+
+
+class Training:
+    """A run like the notebook's, on a cost that needs no network: the distance to a picture of noise."""
+
+    def __init__(self, **changes):
+        self.settings = SETTINGS | changes
+        noise = np.random.default_rng(5).uniform(0, 1, (2, 1, 48, 64, 3)).astype(np.float32)
+        self.image, self.target = tf.Variable(noise[0]), tf.constant(noise[1])
+        self.optimizer = tf.keras.optimizers.Adam(self.settings["LEARNING_RATE"], beta_1=0.9, beta_2=0.9)
+        self.optimizer.build([self.image])
+        self.learning_rate = tf.keras.optimizers.schedules.CosineDecay(
+            self.settings["LEARNING_RATE"], self.settings["EPOCHS"]
+        )
+        self.step = tf.function(self._step)
+        self.run = nst_utils.Run(self.settings, self.image, self.optimizer, VGG, "float32")
+
+    def _step(self, image):
+        with tf.GradientTape() as tape:
+            J = 100.0 * tf.reduce_mean((image - self.target) ** 2)
+        self.optimizer.apply_gradients([(tape.gradient(J, image), image)])
+        image.assign(tf.clip_by_value(image, 0.0, 1.0))
+        return J, J / 2, J / 3
+
+    def train(self, after_epoch=lambda epoch: None):
+        with self.run as run:
+            for epoch in run.epochs():
+                self.optimizer.learning_rate = run.caution * self.learning_rate(epoch)
+                run.record(*self.step(self.image))
+                after_epoch(epoch)
+        return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where the runs of a test go instead of output/."""
+    monkeypatch.setattr(nst_utils, "OUTPUT_FOLDER", tmp_path / "output")
+    return tmp_path / "run"
+
+
+def stop_at(stop_epoch, number=signal.SIGINT):
+    return lambda epoch: os.kill(os.getpid(), number) if epoch == stop_epoch else None
+
+
+def resumed(folder, **changes):
+    with contextlib.redirect_stdout(None):
+        settings = nst_utils.read_settings(SETTINGS | {"RESUME": str(folder)}, {})
+    return Training(**settings | changes)
+
+
+def check_all_files(folder, finished):
+    """Every file of a run reads whole."""
+    names = {path.name for path in folder.iterdir() if not path.name.endswith(".part")}
+    assert ("checkpoint.npz" in names) is not finished
+    for name in names:
+        if name.startswith(("image_", "generated_image")):
+            with Image.open(folder / name) as picture:
+                picture.load()
+                assert picture.size == (64, 48)
+    json.loads((folder / "settings.json").read_text())
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(len(rows)))
+    if not finished:
+        with np.load(folder / "checkpoint.npz", allow_pickle=False) as arrays:
+            assert all(np.isfinite(arrays[name]).all() for name in arrays)
+            assert arrays["epoch"] <= len(rows)
+
+
+# ------------------------------------------------------------------------------------------- what a run leaves
+
+
+def test_a_run_leaves_exactly_the_promised_files(folder):
+    training = Training()
+    run = training.train()
+    assert run.folder.name == "summer_palace-great_wave-001"
+    snapshots = [f"image_{epoch:05d}.jpg" for epoch in (0, 2, 4, 5)]
+    assert [path.name for path in run.snapshots] == snapshots
+    promised = {*snapshots, "generated_image.png", "history.csv", "settings.json"}
+    assert {path.name for path in run.folder.iterdir()} == promised
+    with Image.open(run.folder / "generated_image.png") as saved:
+        assert np.array_equal(np.asarray(saved), nst_utils.to_uint8(training.image))
+    target = nst_utils.to_uint8(training.target).astype(np.float32)
+    distances = [np.abs(np.asarray(Image.open(path), np.float32) - target).mean() for path in run.snapshots]
+    assert distances == sorted(distances, reverse=True), "snapshots show the picture after their number of epochs"
+    check_all_files(run.folder, finished=True)
+
+
+def test_history_has_a_row_per_epoch(folder):
+    run = Training().train()
+    with open(run.folder / "history.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["epoch", "seconds", "J", "J_content", "J_style"]
+    assert [int(row[0]) for row in rows[1:]] == list(range(5))
+    costs = [float(row[2]) for row in rows[1:]]
+    assert costs == sorted(costs, reverse=True)
+    seconds = [float(row[1]) for row in rows[1:]]
+    assert seconds == sorted(seconds)
+    assert [tuple(map(float, row)) for row in rows[1:]] == [tuple(map(float, row)) for row in run.history]
+
+
+def test_settings_json_says_how_the_picture_was_made(folder):
+    run = Training().train()
+    facts = json.loads((run.folder / "settings.json").read_text())
+    assert facts["settings"] == json.loads(json.dumps(SETTINGS))
+    assert facts["generated_image"] == {"width": 64, "height": 48}
+    assert facts["precision"] == "float32"
+    assert facts["weights"] == {"name": "tiny", "sha256": "0" * 64}
+    with open("images/great_wave.jpg", "rb") as file:
+        assert facts["style_image"]["sha256"] == hashlib.sha256(file.read()).hexdigest()
+    assert facts["versions"]["tensorflow"] == tf.__version__
+
+
+def test_runs_get_the_next_free_number(folder):
+    (nst_utils.OUTPUT_FOLDER / "summer_palace-great_wave-007").mkdir(parents=True)
+    names = [Training(EPOCHS=1).train().folder.name for _ in range(2)]
+    assert names == ["summer_palace-great_wave-008", "summer_palace-great_wave-009"]
+
+
+def test_runs_started_at_the_same_moment_never_share_a_folder(folder):
+    made, start = [], threading.Barrier(16)
+
+    def make():
+        start.wait()
+        made.append(nst_utils._new_folder(SETTINGS))
+
+    threads = [threading.Thread(target=make) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == len(made) == 16
+
+
+def test_output_dir_is_obeyed_and_never_overwritten(folder):
+    assert Training(OUTPUT_DIR=str(folder)).train().folder == folder
+    kept = (folder / "generated_image.png").read_bytes()
+    with pytest.raises(nst_utils.SettingsError, match="holds something already, and nothing is ever overwritten"):
+        Training(OUTPUT_DIR=str(folder)).train()
+    assert (folder / "generated_image.png").read_bytes() == kept
+
+
+# ------------------------------------------------------------------------------------------- stopped and resumed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_stops_after_the_step_and_keeps_everything(folder, capsys, number):
+    training = Training(EPOCHS=50, OUTPUT_DIR=str(folder))
+    before = signal.getsignal(number)
+    run = training.train(stop_at(6, number))
+    assert signal.getsignal(number) == before
+    assert len(run.history) == 7
+    with Image.open(folder / "generated_image.png") as saved:
+        assert np.array_equal(np.asarray(saved), nst_utils.to_uint8(training.image))
+    check_all_files(folder, finished=False)
+    out = capsys.readouterr().out
+    assert "Stopped after epoch 7 of 50" in out
+    assert f'RESUME = "{folder.as_posix()}"' in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+def test_interrupting_twice_does_not_wait(folder):
+    def twice(epoch):
+        if epoch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Training(EPOCHS=50, OUTPUT_DIR=str(folder)).train(twice)
+    check_all_files(folder, finished=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+def test_100_epochs_and_100_resumed_are_200_in_one_go(folder):
+    whole = Training(EPOCHS=200, SAVE_EVERY=30)
+    expected = whole.train()
+    Training(EPOCHS=200, SAVE_EVERY=30, OUTPUT_DIR=str(folder)).train(stop_at(99))
+    second = resumed(folder)
+    run = second.train()
+    assert run.folder == folder
+    assert len(run.history) == 200
+    difference = nst_utils.to_uint8(whole.image).astype(int) - nst_utils.to_uint8(second.image)
+    assert np.abs(difference).max() == 0
+    assert [row[2:] for row in run.history] == [row[2:] for row in expected.history]
+    assert [path.name for path in run.snapshots] == [path.name for path in expected.snapshots]
+    assert {path.name for path in folder.iterdir()} == {path.name for path in expected.folder.iterdir()}
+
+
+def test_resuming_uses_the_settings_of_the_stopped_run(folder, capsys):
+    with contextlib.suppress(ZeroDivisionError):
+        Training(EPOCHS=9, WEIGHTS="auto", OUTPUT_DIR=str(folder)).train(lambda epoch: 1 / (3 - epoch))
+    settings = nst_utils.read_settings(SETTINGS | {"RESUME": str(folder), "EPOCHS": 77, "WEIGHTS": "auto"}, {})
+    assert settings == SETTINGS | {"RESUME": str(folder), "EPOCHS": 9, "PRECISION": "float32", "WEIGHTS": "tiny"} | {
+        "STYLE_LAYERS": [["block1_conv1", 1.0]]
+    }
+    assert "with its own settings" in capsys.readouterr().out
+
+
+def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
+    with pytest.raises(nst_utils.SettingsError, match="no checkpoint.npz in this folder"):
+        nst_utils.read_settings(SETTINGS | {"RESUME": str(tmp_path)}, {})
+    with contextlib.suppress(ZeroDivisionError):
+        Training(EPOCHS=9, OUTPUT_DIR=str(folder)).train(lambda epoch: 1 / (3 - epoch))
+    with pytest.raises(nst_utils.SettingsError, match="style_image is not what the run began with"):
+        resumed(folder, STYLE_IMAGE="images/astronaut.jpg").train()
+    for damaged in (b"", b"PK\x03\x04 cut", (folder / "checkpoint.npz").read_bytes()[:-500]):
+        (folder / "checkpoint.npz").write_bytes(damaged)
+        with pytest.raises(nst_utils.SettingsError, match="cannot be continued"):
+            resumed(folder).train()
+
+
+def train_and_hold(folder, resume):
+    """What a process does that will be killed; it never ends by itself."""
+    training = resumed(folder) if resume else Training(EPOCHS=100_000, SAVE_EVERY=3, OUTPUT_DIR=str(folder))
+    with contextlib.redirect_stdout(None):
+        training.train()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+def test_kill_at_20_random_moments_breaks_no_file(folder):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nst_utils"])
+    moments = random.Random(9)
+    epochs = []
+    for trial in range(20):
+        process = context.Process(target=train_and_hold, args=(folder, trial > 0))
+        process.start()
+        deadline = time.monotonic() + 60
+        begun = (folder / "history.csv").stat().st_mtime_ns if trial else 0
+        while not (folder / "checkpoint.npz").exists() or (folder / "history.csv").stat().st_mtime_ns == begun:
+            assert process.is_alive(), "the run ended by itself"
+            assert time.monotonic() < deadline, "the run does not begin"
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.25))
+        process.kill()
+        process.join()
+        check_all_files(folder, finished=False)
+        with np.load(folder / "checkpoint.npz") as arrays:
+            epochs.append(int(arrays["epoch"]))
+    assert epochs == sorted(epochs), "each run goes on where the one before was killed"
+    assert epochs[-1] > epochs[0]
+
+
+# ------------------------------------------------------------------------------------------------- gone wrong
+
+
+def test_absurd_rate_goes_back_three_times_and_then_explains(folder, capsys):
+    training = Training(EPOCHS=30, LEARNING_RATE=1e6, OUTPUT_DIR=str(folder))
+    start = training.image.numpy()
+    with pytest.raises(nst_utils.RunError, match="fourth time.*LEARNING_RATE too large.*Lower LEARNING_RATE"):
+        training.train()
+    out = capsys.readouterr().out
+    assert [line.split(", with ")[1] for line in out.splitlines() if "back to" in line] == [
+        f"{factor} of the rate." for factor in (0.5, 0.25, 0.125)
+    ]
+    assert np.array_equal(training.image.numpy(), start), "the last good picture is back"
+    check_all_files(folder, finished=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda image: image * np.nan, "not finite"),
+        (lambda image: image * 0 + 0.3, "gone flat"),
+        (lambda image: tf.round(image), "burnt to pure black and white"),
+    ],
+)
+def test_one_accident_is_mended(folder, capsys, spoil, message):
+    training = Training(EPOCHS=12, OUTPUT_DIR=str(folder))
+    accidents = [5]
+
+    def step(image, really=training.step):
+        costs = really(image)
+        if accidents and len(training.run.history) == accidents[0]:
+            accidents.clear()
+            image.assign(spoil(image))
+        return costs
+
+    training.step = step
+    run = training.train()
+    assert message in capsys.readouterr().out
+    assert run.caution == 0.5
+    check_all_files(folder, finished=True)
+    assert len(run.history) == 12
+    assert run.history[-1][2] < run.history[0][2]
+
+
+def test_full_disk_ends_the_run_with_a_message_and_whole_files(folder, monkeypatch):
+    training = Training(EPOCHS=30, OUTPUT_DIR=str(folder))
+    really, writes = os.fsync, []
+
+    def fsync(number):
+        writes.append(number)
+        if len(writes) > 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(number)
+
+    monkeypatch.setattr(nst_utils.os, "fsync", fsync)
+    with pytest.raises(
+        nst_utils.RunError, match="could not be written: No space left.*saved before is whole.*Make room"
+    ):
+        training.train()
+    monkeypatch.undo()
+    check_all_files(folder, finished=False)
+    assert not list(folder.glob("*.part")) + list(folder.glob(".*.part"))
+    assert len(resumed(folder).train().history) == 30
+
+
+def test_results_are_read_again_before_they_are_praised(folder, monkeypatch):
+    save = nst_utils.save_image
+
+    def spoiled(image, path):
+        save(image * 0 if path.name == "generated_image.png" else image, path)
+
+    monkeypatch.setattr(nst_utils, "save_image", spoiled)
+    with pytest.raises(nst_utils.RunError, match="generated_image.png is flat"):
+        Training(OUTPUT_DIR=str(folder)).train()
+
+
+def test_same_settings_give_the_same_picture(folder):
+    first, second = Training(EPOCHS=20), Training(EPOCHS=20)
+    first.train(), second.train()
+    assert np.array_equal(nst_utils.to_uint8(first.image), nst_utils.to_uint8(second.image))
+
+
+# ---------------------------------------------------------------------------------------------- before the run
+
+
+def test_probe_tells_time_and_memory_and_leaves_no_trace(capsys):
+    training = Training()
+    before = [variable.numpy() for variable in (training.image, *training.optimizer.variables)]
+    nst_utils.probe(training.step, training.image, training.optimizer, 500)
+    after = [variable.numpy() for variable in (training.image, *training.optimizer.variables)]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    line = capsys.readouterr().out
+    pattern = r"about \d+ (s|min) and \d+\.\d GB for 500 epochs at 64×48\n"
+    assert re.fullmatch(pattern, line), line
+
+
+def test_too_large_pictures_are_refused_with_the_size_that_fits(tiny_vgg, monkeypatch):
+    network = nst_utils.get_layer_outputs(tiny_vgg, [("block1_conv1", 1), ("block5_conv1", 1)])
+    image = tf.zeros((1, 300, 400, 3))
+    monkeypatch.setattr(nst_utils.tf.config, "list_physical_devices", lambda kind: [])
+
+    class Memory:
+        available = 10**9
+
+    monkeypatch.setattr(nst_utils.psutil, "virtual_memory", Memory)
+    nst_utils.check_memory(network, image)
+    Memory.available = 1_000_000
+    with pytest.raises(nst_utils.RunError, match="400×300 pixels need about .* Set IMAGE_SIZE = ") as error:
+        nst_utils.check_memory(network, image)
+    size = int(re.search(r"IMAGE_SIZE = (\d+)", str(error.value))[1])
+    assert 32 < size < 400
+    nst_utils.check_memory(network, tf.zeros((1, size * 3 // 4, size, 3)))
