@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import queue
 import re
 import signal
 import statistics
@@ -548,7 +549,7 @@ def download(url, path, md5):
     path = Path(path)
     digest, received, content = hashlib.md5(usedforsecurity=False), 0, io.BytesIO()
     try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response:
+        with _open_url(url) as response:
             total, started, shown = int(response.headers.get("Content-Length") or 0), time.monotonic(), 0.0
             while chunk := response.read1(1 << 18):
                 digest.update(chunk)
@@ -580,6 +581,26 @@ def download(url, path, md5):
         write_file(path, content.getvalue())
     except (OSError, RunError) as error:
         raise WeightsError(f"the ImageNet weights could not be kept: {error}") from None
+
+
+def _open_url(url):
+    """Open a URL or raise OSError within DOWNLOAD_TIMEOUT, however many addresses are tried and however slow DNS is."""
+    answers = queue.SimpleQueue()
+
+    def ask():
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT))
+        except Exception as error:  # raised again below
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=DOWNLOAD_TIMEOUT)
+    except queue.Empty:
+        answer = TimeoutError(f"no answer within {DOWNLOAD_TIMEOUT:.0f} s")
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def normalise_activations(layers, images=None):
@@ -808,6 +829,8 @@ class Run:
             self._check_results()
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         elif kind is None:
+            if self.history:
+                self._view.update(self.generated_image, self.history, self.settings["EPOCHS"], last=True)
             print(f"Stopped after epoch {len(self.history)} of {self.settings['EPOCHS']}. The picture so far is saved.")
             print(f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells.')
 

@@ -418,6 +418,15 @@ def test_lines_that_stall_or_creep_end_in_the_standin(server, tmp_path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == [nst_utils.STANDIN_FILE]
 
 
+def test_addresses_that_do_not_answer_are_given_up(tmp_path, monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(nst_utils, "DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(nst_utils.urllib.request, "urlopen", lambda *_, **__: over.wait(60))
+    with pytest.raises(nst_utils.WeightsError, match="could not be downloaded .no answer within"):
+        nst_utils.load_vgg19("imagenet", folder=tmp_path)
+    over.set()
+
+
 def test_full_or_read_only_weights_folder_ends_in_the_standin(server, keras_vgg19, tmp_path, monkeypatch, capsys):
     body = (keras_vgg19[1] / "old.h5").read_bytes()
     server.answer = body, len(body)

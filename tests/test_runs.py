@@ -259,24 +259,30 @@ def test_kill_at_20_random_moments_breaks_no_file(folder):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nst_utils"])
     moments = random.Random(9)
+
+    def saved_epoch():
+        if not (folder / "checkpoint.npz").exists():
+            return -1
+        with np.load(folder / "checkpoint.npz") as arrays:
+            return int(arrays["epoch"])
+
     epochs = []
     for trial in range(20):
+        before = saved_epoch()
         process = context.Process(target=train_and_hold, args=(folder, trial > 0))
         process.start()
         deadline = time.monotonic() + 60
-        begun = (folder / "history.csv").stat().st_mtime_ns if trial else 0
-        while not (folder / "checkpoint.npz").exists() or (folder / "history.csv").stat().st_mtime_ns == begun:
+        while trial % 2 == 0 and saved_epoch() <= max(before, 0):  # every other time, let it get somewhere
             assert process.is_alive(), "the run ended by itself"
-            assert time.monotonic() < deadline, "the run does not begin"
+            assert time.monotonic() < deadline, "the run does not get on"
             time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.25))
+        time.sleep(moments.uniform(0, 0.4))
         process.kill()
         process.join()
         check_all_files(folder, finished=False)
-        with np.load(folder / "checkpoint.npz") as arrays:
-            epochs.append(int(arrays["epoch"]))
+        epochs.append(saved_epoch())
     assert epochs == sorted(epochs), "each run goes on where the one before was killed"
-    assert epochs[-1] > epochs[0]
+    assert len(set(epochs)) >= 10
 
 
 # ------------------------------------------------------------------------------------------------- gone wrong
