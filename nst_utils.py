@@ -86,22 +86,19 @@ class RunError(NSTError):
 
 # ---------------------------------------------------------------------------------------------------- settings
 
-# First word of two or more letters, so that J, A or G_S of the lesson are no settings.
-_SETTING_NAME = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)*")
+SETTINGS = {
+    **{"CONTENT_IMAGE": str, "STYLE_IMAGE": str, "IMAGE_SIZE": int, "EPOCHS": int, "LEARNING_RATE": float},
+    **{"ALPHA": float, "BETA": float, "SMOOTHNESS": float, "CONTENT_LAYER": str, "STYLE_LAYERS": list},
+    **{"WEIGHTS": str, "NORMALISE_ACTIVATIONS": bool, "PRECISION": str},
+    **{"SAVE_EVERY": int, "OUTPUT_DIR": str, "RESUME": str},
+}
+_KINDS = {str: "a text in quotes", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def current_settings(namespace):
-    """Return the UPPER_CASE literals of a namespace such as globals(), in their order.
-
-    Args:
-        namespace: dict of name to value.
-
-    Returns:
-        dict of name to str, bool, int, float, list or tuple.
-    """
-    literals = (str, bool, int, float, list, tuple)
-    return {n: v for n, v in namespace.items() if _SETTING_NAME.fullmatch(n) and isinstance(v, literals)}
+    """Return the settings in a namespace such as globals(), as a dict of name to value."""
+    return {name: namespace[name] for name in SETTINGS if name in namespace}
 
 
 def read_settings(namespace, environ=None):
@@ -118,53 +115,61 @@ def read_settings(namespace, environ=None):
         SettingsError: unknown NST_ name, value that does not convert, or value that check_settings refuses.
     """
     settings = current_settings(namespace)
+    for name in namespace:
+        near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8) if name.isupper() and len(name) > 3 else []
+        if near and name not in SETTINGS:
+            raise SettingsError(f"{name} is no setting. Did you mean {near[0]}?")
     environ = os.environ if environ is None else environ
     for variable in sorted(name for name in environ if name.startswith("NST_")):
         name = variable.removeprefix("NST_")
         if name not in settings:
             allowed = ", ".join(f"NST_{known}" for known in settings)
             raise SettingsError(f"{variable} is no setting of this notebook. Allowed are: {allowed}.")
-        settings[name] = _convert(variable, environ[variable], settings[name])
+        settings[name] = _convert(variable, environ[variable], SETTINGS[name])
         print(f"{name} = {settings[name]!r} (from {variable})")
+    for name, value in settings.items():
+        if SETTINGS[name] is float and type(value) is int and abs(value) < 1e300:
+            settings[name] = float(value)
+        if isinstance(value, str) and value.startswith("~"):
+            settings[name] = os.path.expanduser(value)
     if settings.get("RESUME"):
-        settings |= _settings_of_run(settings["RESUME"], settings)
+        settings |= _settings_of_run(settings)
     check_settings(settings)
     return settings
 
 
-def _settings_of_run(folder, known):
-    """Return the settings with which the stopped run in a folder was started."""
-    folder = Path(folder)
-    if not (folder / CHECKPOINT).is_file():
-        raise SettingsError(
-            f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue. A finished run has '
-            f"none. Name the folder of a run that was stopped."
-        )
-    facts = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    print(f"Continuing {folder.as_posix()} with its own settings")
-    saved = {name: value for name, value in facts["settings"].items() if name in known and name != "RESUME"}
-    weights = facts["weights"]["name"] if saved.get("WEIGHTS") == "auto" else saved.get("WEIGHTS")
-    return saved | {"OUTPUT_DIR": "", "PRECISION": facts["precision"], "WEIGHTS": weights}
+def _settings_of_run(settings):
+    """Return the settings of the stopped run that RESUME names, and print which of these differ."""
+    facts, _, _ = _read_run(settings["RESUME"])
+    saved = {name: value for name, value in facts["settings"].items() if name in settings and name != "RESUME"}
+    saved |= {"OUTPUT_DIR": "", "PRECISION": facts["precision"]}
+    if saved.get("WEIGHTS") == "auto":
+        saved["WEIGHTS"] = facts["weights"]["name"]
+    if "STYLE_LAYERS" in saved:
+        saved["STYLE_LAYERS"] = [(name, weight) for name, weight in saved["STYLE_LAYERS"]]
+    print(f"Continuing {settings['RESUME']} with its own settings.")
+    for name in ("ALPHA", "BETA", "SMOOTHNESS", "EPOCHS", "IMAGE_SIZE", "STYLE_LAYERS", "CONTENT_IMAGE", "STYLE_IMAGE"):
+        if name in saved and saved[name] != settings[name]:
+            print(f"{name} = {saved[name]!r} there, so {settings[name]!r} is not used")
+    return saved
 
 
-def _convert(variable, text, default):
-    """Return the text of an environment variable as a value of the type of the default."""
-    kind = type(default)
+def _convert(variable, text, kind):
+    """Return the text of an environment variable as a value of a kind."""
     try:
         if kind is bool:
             if text.strip().lower() not in _TRUE + _FALSE:
                 raise ValueError
             return text.strip().lower() in _TRUE
-        if kind in (list, tuple):
+        if kind is list:
             value = ast.literal_eval(text)
             if not isinstance(value, (list, tuple)):
                 raise ValueError
-            return kind(value)
+            return list(value)
         return kind(text)
     except (ValueError, SyntaxError):
-        kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a Python list"}
-        allowed = kinds.get(kind, "a Python tuple")
-        raise SettingsError(f"{variable}={text!r} does not convert. Allowed is {allowed}, e.g. {default!r}.") from None
+        example = f", e.g. {_STYLE_EXAMPLE}" if kind is list else ""
+        raise SettingsError(f"{variable}={text!r} does not convert. It must be {_KINDS[kind]}{example}.") from None
 
 
 def check_settings(settings):
@@ -184,17 +189,19 @@ def check_settings(settings):
                 raise SettingsError(f"{name} = {value!r} cannot work: it must be {allowed}.")
 
     def is_whole(value, least):
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return type(value) is int and value >= least
 
-    def is_weight(value):
-        return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-
-    check("IMAGE_SIZE", "a whole number of pixels, 32 or more", lambda value: is_whole(value, 32))
+    for name, kind in SETTINGS.items():
+        if kind in (str, bool):
+            check(name, _KINDS[kind], lambda value, kind=kind: type(value) is kind)
+    for name in ("CONTENT_IMAGE", "STYLE_IMAGE", "WEIGHTS"):
+        check(name, "a text in quotes that is not empty", bool)
+    check("IMAGE_SIZE", "a whole number of pixels, 32 to 20000", lambda value: is_whole(value, 32) and value <= 20_000)
     check("EPOCHS", "a whole number, 1 or more", lambda value: is_whole(value, 1))
     check("SAVE_EVERY", "a whole number of epochs, 1 or more", lambda value: is_whole(value, 1))
-    check("LEARNING_RATE", "a number above 0, at most 1e6", lambda value: is_weight(value) and 0 < value <= 1e6)
+    check("LEARNING_RATE", "a number above 0, at most 1e6", lambda value: _is_weight(value) and 0 < value <= 1e6)
     for name in ("ALPHA", "BETA", "SMOOTHNESS"):
-        check(name, "a finite number, 0 or more", is_weight)
+        check(name, "a finite number, 0 or more", _is_weight)
     check("PRECISION", '"auto", "float32" or "bfloat16"', lambda value: value in ("auto", "float32", "bfloat16"))
     check("CONTENT_LAYER", f"one of {', '.join(LAYER_NAMES)}", lambda value: value in LAYER_NAMES)
     if settings.get("OUTPUT_DIR"):
@@ -205,20 +212,25 @@ def check_settings(settings):
         raise SettingsError("ALPHA = BETA = 0 leaves nothing to minimise: give at least one of them a value above 0.")
 
 
+def _is_weight(value):
+    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
+
+
+_STYLE_EXAMPLE = '[("block1_conv1", 0.5), ("block2_conv1", 0.5)]'
+
+
 def check_style_layers(style_layers):
     """Raise SettingsError unless style_layers is a list of (layer name, weight) with some weight above 0."""
-    example = '[("block1_conv1", 0.5), ("block2_conv1", 0.5)]'
-    try:
-        names, weights = [name for name, _ in style_layers], [float(weight) for _, weight in style_layers]
-    except (TypeError, ValueError):
-        raise SettingsError(f"STYLE_LAYERS must be a list of (layer name, weight), e.g. {example}.") from None
-    unknown = [name for name in names if name not in LAYER_NAMES]
-    if unknown:
-        raise SettingsError(f"STYLE_LAYERS: no layer {unknown[0]!r} in VGG19. Layers are: {', '.join(LAYER_NAMES)}.")
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise SettingsError(f"STYLE_LAYERS: weights must be finite and 0 or more, here {weights}.")
-    if sum(weights) == 0:
-        raise SettingsError(f"STYLE_LAYERS needs at least one weight above 0, e.g. {example}.")
+    is_pair = [isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in style_layers or ()]
+    if not isinstance(style_layers, list) or not all(is_pair):
+        raise SettingsError(f"STYLE_LAYERS must be a list of (layer name, weight), e.g. {_STYLE_EXAMPLE}.")
+    for name, weight in style_layers:
+        if name not in LAYER_NAMES:
+            raise SettingsError(f"STYLE_LAYERS: no layer {name!r} in VGG19. Layers are: {', '.join(LAYER_NAMES)}.")
+        if not _is_weight(weight):
+            raise SettingsError(f"STYLE_LAYERS: {name} has weight {weight!r}; it must be finite and 0 or more.")
+    if not any(weight for _, weight in style_layers):
+        raise SettingsError(f"STYLE_LAYERS needs at least one weight above 0, e.g. {_STYLE_EXAMPLE}.")
 
 
 # ------------------------------------------------------------------------------------------------------ images
@@ -258,8 +270,10 @@ def load_image(path, size):
         if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
             raise ImageError(f"{path} is {width}×{height}: longer than 1:{MAX_ASPECT_RATIO}. Cut a part out of it.")
         if round(min(width, height) * scale) < MIN_SIDE:
-            side = round(min(width, height) * scale)
-            raise ImageError(f"{path} gets a short side of {side} pixels, {MIN_SIDE} are the least. Raise IMAGE_SIZE.")
+            raise ImageError(
+                f"{path} gets a short side of {round(min(width, height) * scale)} pixels, {MIN_SIDE} are the least. "
+                f"Set IMAGE_SIZE = {math.ceil(MIN_SIDE * max(width, height) / min(width, height))} or more."
+            )
         opened.draft(None, (round(2 * width * scale), round(2 * height * scale)))  # JPEG: decode it smaller
         picture = _to_rgb(ImageOps.exif_transpose(opened), size)
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
@@ -267,6 +281,8 @@ def load_image(path, size):
 
 def _check_image_file(path):
     """Raise an error that says more than Pillow would, for what is no picture at all."""
+    if re.match(r"https?:", str(path)):
+        raise ImageError(f"{path} is an address. Download the picture and name the file.")
     if path.is_dir():
         raise ImageError(f"{path} is a folder. Name a picture in it.{_nearest_names(path / 'picture.jpg')}")
     if not path.is_file():
@@ -295,9 +311,13 @@ def _image_errors(path):
         raise ImageError(f"{path} is no picture that Pillow can read. Save it again as JPEG or PNG.") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} has over {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller.") from None
+    except MemoryError:
+        raise ImageError(f"{path} does not fit into the memory. Lower IMAGE_SIZE, or make the file smaller.") from None
     except Exception as error:  # decoders of damaged files raise almost anything
         reason = str(error) or type(error).__name__
-        raise ImageError(f"{path} is damaged: {reason}. Copy it again, or save it again as JPEG or PNG.") from None
+        raise ImageError(
+            f"{path} cannot be decoded: {reason}. It may be damaged: copy it again, or save it as JPEG or PNG."
+        ) from None
 
 
 def _to_rgb(picture, size):
@@ -344,9 +364,10 @@ def _nearest_names(path):
     """Return a sentence with the files in path's folder whose names look most like it, or an empty string."""
     if not path.parent.is_dir():
         return f" There is no folder {path.parent} either."
-    here = sorted(p.name for p in path.parent.iterdir() if p.is_file() and not p.name.startswith("."))
+    pictures = Image.registered_extensions()
+    here = sorted(p.name for p in path.parent.iterdir() if p.is_file() and p.suffix.lower() in pictures)
     near = difflib.get_close_matches(path.name, here, n=3, cutoff=0.3) or here[:8]
-    return f" In {path.parent} there is: {', '.join(near)}." if near else f" The folder {path.parent} is empty."
+    return f" In {path.parent} there is: {', '.join(near)}." if near else f" There is no picture in {path.parent}."
 
 
 def to_uint8(image):
@@ -369,27 +390,50 @@ def save_image(image, path):
     write_file(path, buffer.getvalue())
 
 
-def write_file(path, content):
+def write_file(path, content, new=False):
     """Write bytes to a temporary file beside path, flush them to the disk and rename it to path.
 
+    Args:
+        path: where to.
+        content: bytes.
+        new: refuse if there is such a file already, even one that appears at this moment.
+
     Raises:
+        SettingsError: new is set and there is such a file.
         RunError: no room, no permission or no folder; what stood under the name before is still there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if new and _link(temporary, path):
+            temporary.unlink()
+        else:
+            os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            raise SettingsError(f"{path} is there already: another run has this folder. Name another one.") from None
         raise RunError(
             f"{path} could not be written: {error.strerror}. What was saved before is whole. Make room on the disk or "
-            f"check the folder's permissions, and run again."
+            f"check the folder's permissions, and run again, or go on with RESUME."
         ) from None
+
+
+def _link(existing, name):
+    """Give a file a second name, which fails if that is taken; return False where the file system has no links."""
+    try:
+        os.link(existing, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        open(name, "x").close()
+        return False
+    return True
 
 
 def preprocess_image(image):
@@ -513,7 +557,10 @@ def _load_imagenet(folder):
 
 def _load_h5(path, name):
     """Read a .h5 file of Keras (either of its formats) through Keras's own VGG19."""
-    content = _read_weights_file(path, 'WEIGHTS must be "auto", "imagenet", "standin" or the path of a .h5 file.')
+    remedy = 'WEIGHTS must be "auto", "imagenet", "standin" or the path of a .h5 file.'
+    content = _read_weights_file(path, remedy)
+    if path.suffix != ".h5":
+        raise WeightsError(f"{path} is no .h5 file. {remedy}")
     model = tf.keras.applications.VGG19(include_top=False, weights=None)
     try:
         with warnings.catch_warnings():
@@ -778,11 +825,16 @@ class Run:
         self._facts = _describe(settings, generated_image, vgg, precision)
 
     def __enter__(self):
+        if int(self.optimizer.iterations) != 0:
+            raise RunError(
+                "The picture and its optimizer have been trained already. For a new run, run the cells from the one "
+                'that you changed, or from "Prepare the training", to here; to go on with a stopped run, set RESUME.'
+            )
         if self.settings.get("RESUME"):
             self._resume()
         else:
             self.folder = _new_folder(self.settings)
-            write_file(self.folder / "settings.json", (json.dumps(self._facts, indent=2) + "\n").encode())
+            write_file(self.folder / "settings.json", (json.dumps(self._facts, indent=2) + "\n").encode(), new=True)
             self._save()
         self._view = _LiveView()
         self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
@@ -832,7 +884,7 @@ class Run:
             if self.history:
                 self._view.update(self.generated_image, self.history, self.settings["EPOCHS"], last=True)
             print(f"Stopped after epoch {len(self.history)} of {self.settings['EPOCHS']}. The picture so far is saved.")
-            print(f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells.')
+            print(f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells; after that, set it to "".')
 
     def _on_signal(self, number, frame):
         if self._stop_signal is not None:
@@ -868,19 +920,11 @@ class Run:
     def _resume(self):
         """Take up picture, optimizer, records and folder where the run in RESUME was stopped."""
         self.folder = Path(self.settings["RESUME"])
-        try:
-            saved = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
-            with open(self.folder / "history.csv", newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))[1:]
-            with np.load(self.folder / CHECKPOINT, allow_pickle=False) as arrays:
-                state = dict(arrays)
-            self.history = [(int(row[0]), *map(float, row[1:])) for row in rows]
-            self._restore(state)
-        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-            raise SettingsError(f'RESUME = "{self.folder}" cannot be continued: {error}. Start anew.') from None
+        saved, self.history, state = _read_run(self.folder)
         for key in ("content_image", "style_image", "generated_image", "weights"):
             if saved[key] != self._facts[key]:
                 raise SettingsError(f'RESUME = "{self.folder}": {key} is not what the run began with. Start anew.')
+        self._restore(state)
         self.caution, self._troubles, self._good = float(state["caution"]), int(state["troubles"]), state
         self.snapshots = sorted(self.folder.glob("image_*.jpg"))
         for leftover in self.folder.glob(".*.part"):  # of a run that was killed
@@ -907,7 +951,7 @@ class Run:
         if self._troubles > 3:
             raise RunError(
                 f"In epoch {epoch} {trouble}, for the fourth time. The likely cause is a LEARNING_RATE too large "
-                f"({self.settings.get('LEARNING_RATE')}), or weights or a network other than this notebook's. The last "
+                f"({self.settings.get('LEARNING_RATE')}), or ALPHA, BETA or SMOOTHNESS out of proportion. The last "
                 f"good picture is in {self.folder.as_posix()}. Lower LEARNING_RATE and run again."
             )
         self.caution /= 2
@@ -917,12 +961,39 @@ class Run:
         """Read the results as a reader would, and raise RunError if they are not what they should be."""
         with Image.open(self.folder / "generated_image.png") as picture:
             size, extremes = (picture.height, picture.width), picture.convert("RGB").getextrema()
-        if size != tuple(self.generated_image.shape[1:3]) or all(low == high for low, high in extremes):
+        flat = all(low == high for low, high in extremes) and self.generated_image.numpy().std() > 0.01
+        if flat or size != tuple(self.generated_image.shape[1:3]):
             raise RunError(f"{self.folder / 'generated_image.png'} is flat or of the wrong size: do not use it.")
         with open(self.folder / "history.csv", newline="", encoding="utf-8") as file:
             epochs = [row["epoch"] for row in csv.DictReader(file)]
         if epochs != [str(epoch) for epoch in range(self.settings["EPOCHS"])]:
             raise RunError(f"{self.folder / 'history.csv'} has gaps: do not use it.")
+
+
+def _read_run(folder):
+    """Return settings.json, the history and the checkpoint of a stopped run, or raise SettingsError."""
+    folder = Path(folder)
+    if not (folder / CHECKPOINT).is_file():
+        raise SettingsError(
+            f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue; a finished run has '
+            f'none. Name the folder of a run that was stopped, or set RESUME = "" for a new run.'
+        )
+    try:
+        facts = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            history = [(int(row[0]), *map(float, row[1:])) for row in list(csv.reader(file))[1:]]
+        with np.load(folder / CHECKPOINT, allow_pickle=False) as arrays:
+            state = dict(arrays)
+        known = {"settings", "precision", "weights", "content_image", "style_image", "generated_image"} <= facts.keys()
+        whole = known and {"image", "epoch", "caution", "troubles", "optimizer_0"} <= state.keys()
+        if not whole or not int(state["epoch"]) <= min(len(history), facts["settings"]["EPOCHS"]):
+            raise ValueError
+    except (OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, zipfile.BadZipFile):
+        raise SettingsError(
+            f'RESUME = "{folder}" cannot be continued: settings.json, history.csv or {CHECKPOINT} is missing, damaged '
+            f'or does not fit the others. Set RESUME = "" for a new run.'
+        ) from None
+    return facts, history, state
 
 
 def check_output_folder(folder):
@@ -937,21 +1008,24 @@ def check_output_folder(folder):
 
 def _new_folder(settings):
     """Make and return OUTPUT_DIR, or the next free output/<content>-<style>-<NNN>."""
-    if settings["OUTPUT_DIR"]:
-        folder = Path(settings["OUTPUT_DIR"])
-        check_output_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    stem = f"{Path(settings['CONTENT_IMAGE']).stem}-{Path(settings['STYLE_IMAGE']).stem}"
-    OUTPUT_FOLDER.mkdir(exist_ok=True)
-    taken = [int(p.name[len(stem) + 1 :]) for p in OUTPUT_FOLDER.glob(f"{stem}-*") if p.name[len(stem) + 1 :].isdigit()]
-    number = max(taken, default=0)
-    while True:
-        number += 1
-        with contextlib.suppress(FileExistsError):  # another run was faster
-            folder = OUTPUT_FOLDER / f"{stem}-{number:03d}"
-            folder.mkdir()
+    folder = Path(settings["OUTPUT_DIR"])
+    try:
+        if settings["OUTPUT_DIR"]:
+            check_output_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             return folder
+        OUTPUT_FOLDER.mkdir(exist_ok=True)
+        stem = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{Path(settings['STYLE_IMAGE']).stem[:80]}"
+        numbers = [path.name[len(stem) + 1 :] for path in OUTPUT_FOLDER.iterdir() if path.name.startswith(f"{stem}-")]
+        number = max((int(n) for n in numbers if n.isdecimal()), default=0)
+        while True:
+            number += 1
+            folder = OUTPUT_FOLDER / f"{stem}-{number:03d}"
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise RunError(f"{folder} could not be made: {error.strerror}. Set OUTPUT_DIR to another folder.") from None
 
 
 def _describe(settings, generated_image, vgg, precision):
@@ -959,7 +1033,7 @@ def _describe(settings, generated_image, vgg, precision):
     pictures = {}
     for role in ("CONTENT_IMAGE", "STYLE_IMAGE"):
         path = Path(settings[role])
-        with Image.open(path) as picture:
+        with _image_errors(path), Image.open(path) as picture:
             size = picture.size
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         pictures[role.lower()] = {"file": settings[role], "width": size[0], "height": size[1], "sha256": digest}
@@ -976,20 +1050,20 @@ def _describe(settings, generated_image, vgg, precision):
     }
 
 
-def check_memory(network, image):
-    """Raise an error if a training step will not fit into the memory that is free. On a GPU nothing is checked.
+def check_memory(network, *images):
+    """Raise an error if the network will not fit into the memory that is free. On a GPU nothing is checked.
 
-    A step holds about 3.8 times the activations of all convolutions (measured at 400 to 1200 pixels in float32 and
-    bfloat16).
+    A training step holds about 3.8 times the activations of all convolutions (measured at 400 to 1200 pixels in
+    float32 and bfloat16).
 
     Args:
         network: keras.Model from get_layer_outputs.
-        image: image of shape (1, H, W, 3).
+        images: images of shape (1, H, W, 3); the largest counts.
 
     Raises:
         RunError: the message says the largest IMAGE_SIZE that fits.
     """
-    _, height, width, _ = image.shape
+    height, width = max((image.shape[1:3] for image in images), key=lambda size: size[0] * size[1])
     values, itemsize = 0, 4
     for layer in network.layers:
         if isinstance(layer, tf.keras.layers.Conv2D):
@@ -999,9 +1073,10 @@ def check_memory(network, image):
     needed, free = 3.8 * values * itemsize, psutil.virtual_memory().available
     if needed > free and not tf.config.list_physical_devices("GPU"):
         fits = int(max(height, width) * (free / needed) ** 0.5) // 10 * 10
+        remedy = f"Set IMAGE_SIZE = {fits} or less, or close" if fits >= 2 * MIN_SIDE else "Close"
         raise RunError(
             f"{width}×{height} pixels need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
-            f"Set IMAGE_SIZE = {fits} or less, or close other programs."
+            f"{remedy} other programs."
         )
 
 
@@ -1016,12 +1091,14 @@ def probe(train_step, generated_image, optimizer, epochs):
     """
     variables = [generated_image, *optimizer.variables]
     before = [variable.numpy() for variable in variables]
-    for _ in range(2):  # the first one builds the graph
-        started = time.perf_counter()
-        float(train_step(generated_image)[0])
-        seconds = time.perf_counter() - started
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
+    try:
+        for _ in range(2):  # the first one builds the graph
+            started = time.perf_counter()
+            float(train_step(generated_image)[0])
+            seconds = time.perf_counter() - started
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
     memory = psutil.Process().memory_info()
     peak = max(memory.rss, getattr(memory, "peak_wset", 0))
     if resource is not None:
@@ -1086,7 +1163,9 @@ def _show(figure, text):
 
 
 def _draw_image(axes, image):
-    axes.imshow(to_uint8(image))
+    picture = Image.fromarray(to_uint8(image))
+    picture.thumbnail((1200, 1200))  # a figure shows no more
+    axes.imshow(picture)
     axes.set_axis_off()
 
 
@@ -1101,12 +1180,16 @@ def _draw_progress(image, history, epochs):
 
 
 def _draw_costs(axes, history):
+    if not history:
+        return
     epochs, _, *costs = zip(*history, strict=True)
     for values, label in zip(costs, ("J", "J_content", "J_style"), strict=True):
+        if max(values) <= 0:  # nothing that a log axis can show
+            continue
         axes.plot(epochs, values, label=f"${label[0]}_{{{label[2:]}}}$" if "_" in label else f"${label}$")
     axes.set_yscale("log", nonpositive="mask")
     if len(epochs) > 1:  # the content cost starts at zero, or near it in low precision: nothing to see there
-        axes.set_ylim(bottom=0.5 * min(min(values[1:]) for values in costs) or None)
+        axes.set_ylim(bottom=0.5 * min((min(v[1:]) for v in costs if min(v[1:]) > 0), default=0) or None)
     axes.set_xlabel("epoch")
     axes.set_ylabel("cost")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -9,13 +9,13 @@ Settings come from NST_<NAME> environment variables. This script is no part of t
 import argparse
 import ast
 import base64
-import contextlib
 import html
 import io
 import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from traitlets import default
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "neural_style_transfer.ipynb"
+SOCKETS = tempfile.TemporaryDirectory(prefix="nst-")
 SECONDS_BETWEEN_LINES = 10  # where the terminal cannot write over a line
 
 
@@ -70,40 +71,51 @@ class _KernelManager(AsyncKernelManager):
     def _choose_transport(self):
         return "tcp" if sys.platform == "win32" else "ipc"
 
+    @default("ip")
+    def _choose_ip(self):
+        return "127.0.0.1" if self.transport == "tcp" else os.path.join(SOCKETS.name, "kernel")
 
-@contextlib.contextmanager
-def _signals_to_kernel(client):
-    """Hand Ctrl-C and SIGTERM on to the kernel, where the training ends after its step; the cells below still run."""
-    received = []
 
-    def hand_on(number, frame):
-        received.append(number)
-        client.say("Stopping after this step …")
-        os.kill(client.km.provisioner.pid, signal.SIGINT)
+class _Stop:
+    """What Ctrl-C and SIGTERM do: end the training after its step, or the whole where nothing is trained yet."""
 
-    numbers = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, hand_on) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    def __init__(self, client):
+        self.client = client
+        self.received = None
+        self.training = None  # None before, True in, False after the cell that trains
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number, frame):
+        if self.training is False:
+            self.client.say("The training is over; finishing the page.")
+            return
+        self.received = number
+        self.client.say("Stopping after this step …" if self.training else "Stopping …")
+        if sys.platform != "win32":  # there, the kernel gets Ctrl-C as well
+            os.kill(self.client.km.provisioner.pid, signal.SIGINT)
 
 
 def execute(notebook):
-    """Run all cells of a notebook in place; return the folder of the run that it made and the signals received."""
+    """Run all cells of a notebook in place; return the folder of the run that it made and the signal that ended it."""
     client = _Progress(notebook, timeout=None, resources={"metadata": {"path": str(ROOT)}})
     client.kernel_manager_class = _KernelManager
-    question = nbformat.v4.new_code_cell("run.folder.as_posix()")
-    with client.setup_kernel(), _signals_to_kernel(client) as received:
+    question = nbformat.v4.new_code_cell("run.folder.absolute().as_posix()")
+    with client.setup_kernel():
+        stop = _Stop(client)
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
                 client.say(f"— {heading[1]}")
+            trains = cell.cell_type == "code" and "run.epochs()" in cell.source
+            if stop.received and stop.training is None:
+                raise KeyboardInterrupt
+            stop.training = True if trains else stop.training
             client.execute_cell(cell, index)
+            stop.training = False if trains else stop.training
         notebook.cells.append(question)
         answer = client.execute_cell(question, len(notebook.cells) - 1)
         notebook.cells.pop()
-    return ROOT / ast.literal_eval(answer.outputs[0]["data"]["text/plain"]), received
+    return Path(ast.literal_eval(answer.outputs[0]["data"]["text/plain"])), stop.received
 
 
 def _formula(tex, size):
@@ -131,8 +143,11 @@ def draw_formulas(markdown):
     return re.sub(r"\$([^$\n]+)\$", lambda match: _formula(match[1], 12), markdown)
 
 
-def save_page(notebook, path):
-    """Write an executed notebook as one HTML page that needs no other file and no network."""
+def save_page(notebook, folder):
+    """Write an executed notebook as one HTML page beside a folder, over no other file, and return its path.
+
+    The page needs no other file and no network.
+    """
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = draw_formulas(cell.source)
@@ -143,7 +158,15 @@ def save_page(notebook, path):
     exporter = HTMLExporter(raw_template=no_scripts, embed_images=True)
     resources = {"metadata": {"name": "Neural style transfer", "path": str(ROOT)}}
     page, _ = exporter.from_notebook_node(notebook, resources)
-    path.write_text(page, encoding="utf-8")
+    names = [folder.name, *(f"{folder.name}-{number}" for number in range(2, 1000))]
+    path = next(p for name in names if not (p := folder.with_name(f"{name}.html")).exists())
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
 def store(notebook):
@@ -163,17 +186,25 @@ def main():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     try:
         folder, received = execute(notebook)
+    except KeyboardInterrupt:
+        sys.exit("\nStopped before the training began.")
     except CellExecutionError as error:
+        if error.ename == "KeyboardInterrupt":
+            sys.exit("\nStopped.")
         sys.exit(f"\nThe notebook stopped: {error.ename}: {error.evalue}")
     if options.store:
         store(notebook)
-    page = folder.with_name(folder.name + ".html")
-    save_page(notebook, page)
+    paths = [folder.resolve()]
+    try:
+        paths.append(save_page(notebook, paths[0]))
+    except OSError as error:
+        received = received or 1
+        print(f"\nThe run is complete, but its page could not be written: {error}", file=sys.stderr)
     print(f"\nDone in {time.monotonic() - started:.0f} s.")
-    for path in (folder, page):
+    for path in paths:
         print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
     if received:
-        sys.exit(128 + received[0])
+        sys.exit(1 if received == 1 else 128 + received)
 
 
 if __name__ == "__main__":

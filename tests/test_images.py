@@ -177,10 +177,10 @@ def test_progressive_jpeg_and_small_decoding(load):
         (b"<!DOCTYPE html><html></html>", "a.jpg", "web page"),
         (b"  <html>", "a.png", "web page"),
         (b"just some words", "a.jpg", "no picture that Pillow can read"),
-        (photo, "cut.jpg", "is damaged: .*truncated"),
-        (photo, "cut.png", "is damaged"),
+        (photo, "cut.jpg", "cannot be decoded: .*truncated"),
+        (photo, "cut.png", "cannot be decoded"),
         (flat("RGB", RED, (1100, 100)), "a.png", "longer than 1:10"),
-        (flat("RGB", RED, (300, 100)), "a.png", "short side of 21 pixels, 32 are the least"),
+        (flat("RGB", RED, (300, 100)), "a.png", "short side of 21 pixels, 32 are the least. Set IMAGE_SIZE = 96"),
         (flat("1", 0, (12000, 9000)), "a.png", "108 megapixels, 100 are the most"),
         (Image.fromarray(np.full((40, 48), np.nan, np.float32)), "a.tif", "not finite"),
     ],
@@ -205,6 +205,19 @@ def test_decompression_bombs_are_refused_before_decoding(load):
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     with pytest.raises(nst_utils.ImageError, match="megapixels"):
         load(bytes(bomb))
+
+
+def test_addresses_and_pictures_too_large_for_the_memory(tmp_path, monkeypatch):
+    with pytest.raises(nst_utils.ImageError, match="is an address. Download the picture"):
+        nst_utils.load_image("https://example.org/a.jpg", 64)
+    photo().save(tmp_path / "a.png")
+
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(nst_utils, "_to_rgb", no_memory)
+    with pytest.raises(nst_utils.ImageError, match="a.png does not fit into the memory. Lower IMAGE_SIZE"):
+        nst_utils.load_image(tmp_path / "a.png", 64)
 
 
 def test_missing_files_and_folders():

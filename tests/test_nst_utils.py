@@ -32,9 +32,23 @@ SETTINGS = {
 # ---------------------------------------------------------------------------------------------------- settings
 
 
-def test_current_settings_are_the_upper_case_literals():
-    namespace = {"EPOCHS": 3, "OUTPUT_DIR": "", "J": 1.0, "G_S": 2.0, "epoch": 4, "TF": tf, "_HIDDEN": 1}
+def test_current_settings_are_the_known_names():
+    namespace = {"EPOCHS": 3, "OUTPUT_DIR": "", "J": 1.0, "G_S": 2.0, "epoch": 4, "MY_OWN": [tf]}
     assert nst_utils.current_settings(namespace) == {"EPOCHS": 3, "OUTPUT_DIR": ""}
+    assert nst_utils.read_settings(namespace, {}) == {"EPOCHS": 3, "OUTPUT_DIR": ""}
+
+
+def test_misspelt_setting_in_the_cell_is_an_error():
+    with pytest.raises(nst_utils.SettingsError, match="APLHA is no setting. Did you mean ALPHA?"):
+        nst_utils.read_settings(SETTINGS | {"APLHA": 3.0}, {})
+
+
+def test_whole_numbers_do_for_numbers_and_the_home_folder_has_a_short_name():
+    settings = nst_utils.read_settings(SETTINGS | {"ALPHA": 10, "BETA": 40, "LEARNING_RATE": 1}, {"NST_BETA": "2.5"})
+    assert [settings[name] for name in ("ALPHA", "BETA", "LEARNING_RATE")] == [10.0, 2.5, 1.0]
+    assert all(type(settings[name]) is float for name in ("ALPHA", "BETA", "LEARNING_RATE"))
+    path = nst_utils.read_settings(SETTINGS | {"CONTENT_IMAGE": "~/a.jpg"}, {})["CONTENT_IMAGE"]
+    assert path == os.path.expanduser("~/a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +69,7 @@ def test_environment_wins_and_is_converted(name, text, value, capsys):
     assert settings[name] == value
     assert type(settings[name]) is type(SETTINGS[name])
     assert settings == SETTINGS | {name: value}
+    assert type(settings[name]) is nst_utils.SETTINGS[name]
     assert f"NST_{name}" in capsys.readouterr().out
 
 
@@ -62,12 +77,12 @@ def test_environment_wins_and_is_converted(name, text, value, capsys):
     ("variable", "text", "message"),
     [
         ("NST_EPOCH", "60", "no setting of this notebook.*NST_EPOCHS"),
-        ("NST_EPOCHS", "many", "a whole number, e.g. 5"),
+        ("NST_EPOCHS", "many", "a whole number"),
         ("NST_EPOCHS", "2.5", "a whole number"),
         ("NST_ALPHA", "high", "a number"),
         ("NST_NORMALISE_ACTIVATIONS", "maybe", "true or false"),
-        ("NST_STYLE_LAYERS", "block1_conv1", "a Python list"),
-        ("NST_STYLE_LAYERS", "7", "a Python list"),
+        ("NST_STYLE_LAYERS", "block1_conv1", "must be a list, e.g."),
+        ("NST_STYLE_LAYERS", "7", "must be a list, e.g."),
     ],
 )
 def test_wrong_environment_is_an_error_that_says_what_is_allowed(variable, text, message):
@@ -80,7 +95,7 @@ def test_wrong_environment_is_an_error_that_says_what_is_allowed(variable, text,
     [
         ({"EPOCHS": 0}, "EPOCHS = 0 .* 1 or more"),
         ({"EPOCHS": True}, "EPOCHS = True"),
-        ({"IMAGE_SIZE": 31}, "IMAGE_SIZE = 31 .* 32 or more"),
+        ({"IMAGE_SIZE": 31}, "IMAGE_SIZE = 31 .* 32 to 20000"),
         ({"SAVE_EVERY": 0}, "SAVE_EVERY"),
         ({"LEARNING_RATE": 0.0}, "LEARNING_RATE"),
         ({"LEARNING_RATE": 1e39}, "LEARNING_RATE = 1e\\+39 .* at most 1e6"),
@@ -97,6 +112,19 @@ def test_wrong_environment_is_an_error_that_says_what_is_allowed(variable, text,
         ({"STYLE_LAYERS": [("block1_conv1", -1.0)]}, "finite and 0 or more"),
         ({"STYLE_LAYERS": [("block1_conv1", float("nan"))]}, "finite and 0 or more"),
         ({"STYLE_LAYERS": [("conv1", 1.0)]}, "no layer 'conv1' in VGG19. Layers are: block1_conv1, "),
+        ({"STYLE_LAYERS": (("block1_conv1", 1.0),)}, "list of"),
+        ({"STYLE_LAYERS": {"block1_conv1": 1.0}}, "list of"),
+        ({"STYLE_LAYERS": None}, "list of"),
+        ({"STYLE_LAYERS": [("block1_conv1", "0.5")]}, "block1_conv1 has weight '0.5'"),
+        ({"STYLE_LAYERS": [("block1_conv1", np.float32(0.5))]}, "block1_conv1 has weight"),
+        ({"EPOCHS": np.int64(5)}, "EPOCHS = .* whole number"),
+        ({"BETA": 10**400}, "BETA = 1000"),
+        ({"IMAGE_SIZE": 20001}, "32 to 20000"),
+        ({"CONTENT_IMAGE": None}, "CONTENT_IMAGE = None .* text in quotes"),
+        ({"CONTENT_IMAGE": ""}, "CONTENT_IMAGE = '' .* not empty"),
+        ({"OUTPUT_DIR": None}, "OUTPUT_DIR = None .* text in quotes"),
+        ({"WEIGHTS": 3}, "WEIGHTS = 3 .* text in quotes"),
+        ({"NORMALISE_ACTIVATIONS": "False"}, "NORMALISE_ACTIVATIONS = 'False' .* true or false"),
         ({"STYLE_LAYERS": ["block1_conv1"]}, "list of \\(layer name, weight\\)"),
         ({"OUTPUT_DIR": "images"}, 'OUTPUT_DIR = "images" holds something already'),
         ({"OUTPUT_DIR": "README.md"}, "holds something already"),
@@ -274,6 +302,8 @@ def test_wrong_weights_files_are_refused(tmp_path, keras_vgg19):
     for name in ("vgg16.weights.h5", "other.h5", "empty.h5", "page.h5", "half.weights.h5"):
         with pytest.raises(nst_utils.WeightsError, match=f"{name} holds no weights of a Keras VGG19"):
             nst_utils.load_vgg19(str(tmp_path / name))
+    with pytest.raises(nst_utils.WeightsError, match="great_wave.jpg is no .h5 file. WEIGHTS must be"):
+        nst_utils.load_vgg19("images/great_wave.jpg")
     for name in ("folder.h5", "missing.h5"):
         with pytest.raises(nst_utils.WeightsError, match=f"{name} cannot be read.*WEIGHTS must be"):
             nst_utils.load_vgg19(str(tmp_path / name))

@@ -177,6 +177,32 @@ def test_output_dir_is_obeyed_and_never_overwritten(folder):
     assert (folder / "generated_image.png").read_bytes() == kept
 
 
+def test_runs_that_name_the_same_folder_at_the_same_moment_never_share_it(folder, monkeypatch):
+    monkeypatch.setattr(nst_utils, "check_output_folder", lambda folder: None)  # both have looked, it was empty
+    first, second = (Training(EPOCHS=1, OUTPUT_DIR=str(folder)) for _ in range(2))
+    first.train()
+    with pytest.raises(nst_utils.SettingsError, match="another run has this folder"):
+        second.train()
+    check_all_files(folder, finished=True)
+
+
+def test_new_files_are_new_without_links_too(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(nst_utils.os, "link", no_links)
+    nst_utils.write_file(tmp_path / "a", b"first", new=True)
+    with pytest.raises(nst_utils.SettingsError, match="is there already"):
+        nst_utils.write_file(tmp_path / "a", b"second", new=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"first")]
+
+
+def test_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(nst_utils.RunError, match="could not be made: .* Set OUTPUT_DIR"):
+        Training(OUTPUT_DIR=str(tmp_path / "file" / "run")).train()
+
+
 # ------------------------------------------------------------------------------------------- stopped and resumed
 
 
@@ -228,10 +254,10 @@ def test_resuming_uses_the_settings_of_the_stopped_run(folder, capsys):
     with contextlib.suppress(ZeroDivisionError):
         Training(EPOCHS=9, WEIGHTS="auto", OUTPUT_DIR=str(folder)).train(lambda epoch: 1 / (3 - epoch))
     settings = nst_utils.read_settings(SETTINGS | {"RESUME": str(folder), "EPOCHS": 77, "WEIGHTS": "auto"}, {})
-    assert settings == SETTINGS | {"RESUME": str(folder), "EPOCHS": 9, "PRECISION": "float32", "WEIGHTS": "tiny"} | {
-        "STYLE_LAYERS": [["block1_conv1", 1.0]]
-    }
-    assert "with its own settings" in capsys.readouterr().out
+    assert settings == SETTINGS | {"RESUME": str(folder), "EPOCHS": 9, "PRECISION": "float32", "WEIGHTS": "tiny"}
+    out = capsys.readouterr().out
+    assert "with its own settings" in out
+    assert "EPOCHS = 9 there, so 77 is not used" in out
 
 
 def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
@@ -241,10 +267,26 @@ def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
         Training(EPOCHS=9, OUTPUT_DIR=str(folder)).train(lambda epoch: 1 / (3 - epoch))
     with pytest.raises(nst_utils.SettingsError, match="style_image is not what the run began with"):
         resumed(folder, STYLE_IMAGE="images/astronaut.jpg").train()
-    for damaged in (b"", b"PK\x03\x04 cut", (folder / "checkpoint.npz").read_bytes()[:-500]):
-        (folder / "checkpoint.npz").write_bytes(damaged)
-        with pytest.raises(nst_utils.SettingsError, match="cannot be continued"):
-            resumed(folder).train()
+    whole = {name: (folder / name).read_bytes() for name in ("checkpoint.npz", "settings.json", "history.csv")}
+    damage = [("checkpoint.npz", content) for content in (b"", b"PK\x03\x04 cut", whole["checkpoint.npz"][:-500])]
+    damage += [("settings.json", content) for content in (None, b"", b"{}", b"[1]")]
+    damage += [("history.csv", content) for content in (None, b"", whole["history.csv"][:60])]
+    for name, content in damage:
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        with pytest.raises(nst_utils.SettingsError, match="cannot be continued.*Set RESUME = "):
+            resumed(folder)
+        (folder / name).write_bytes(whole[name])
+    assert len(resumed(folder).train().history) == 9
+
+
+def test_training_a_second_time_without_a_new_start_is_refused(folder):
+    training = Training(OUTPUT_DIR=str(folder))
+    training.train()
+    training.settings = training.run.settings = SETTINGS
+    with pytest.raises(nst_utils.RunError, match="trained already.*Prepare the training.*set RESUME"):
+        training.train()
 
 
 def train_and_hold(folder, resume):
@@ -381,6 +423,20 @@ def test_probe_tells_time_and_memory_and_leaves_no_trace(capsys):
     assert re.fullmatch(pattern, line), line
 
 
+def test_interrupted_probe_leaves_no_trace():
+    training = Training()
+    before = training.image.numpy()
+
+    def step(image):
+        training.step(image)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nst_utils.probe(step, training.image, training.optimizer, 500)
+    assert np.array_equal(training.image.numpy(), before)
+    assert int(training.optimizer.iterations) == 0
+
+
 def test_too_large_pictures_are_refused_with_the_size_that_fits(tiny_vgg, monkeypatch):
     network = nst_utils.get_layer_outputs(tiny_vgg, [("block1_conv1", 1), ("block5_conv1", 1)])
     image = tf.zeros((1, 300, 400, 3))
@@ -397,3 +453,8 @@ def test_too_large_pictures_are_refused_with_the_size_that_fits(tiny_vgg, monkey
     size = int(re.search(r"IMAGE_SIZE = (\d+)", str(error.value))[1])
     assert 32 < size < 400
     nst_utils.check_memory(network, tf.zeros((1, size * 3 // 4, size, 3)))
+    with pytest.raises(nst_utils.RunError, match="400×300 pixels"):
+        nst_utils.check_memory(network, tf.zeros((1, 32, 32, 3)), image)
+    Memory.available = 1000
+    with pytest.raises(nst_utils.RunError, match="are free. Close other programs"):
+        nst_utils.check_memory(network, image)
