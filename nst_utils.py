@@ -390,16 +390,10 @@ def save_image(image, path):
     write_file(path, buffer.getvalue())
 
 
-def write_file(path, content, new=False):
+def write_file(path, content):
     """Write bytes to a temporary file beside path, flush them to the disk and rename it to path.
 
-    Args:
-        path: where to.
-        content: bytes.
-        new: refuse if there is such a file already, even one that appears at this moment.
-
     Raises:
-        SettingsError: new is set and there is such a file.
         RunError: no room, no permission or no folder; what stood under the name before is still there.
     """
     path = Path(path)
@@ -409,31 +403,14 @@ def write_file(path, content, new=False):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if new and _link(temporary, path):
-            temporary.unlink()
-        else:
-            os.replace(temporary, path)
+        os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
-            raise SettingsError(f"{path} is there already: another run has this folder. Name another one.") from None
         raise RunError(
             f"{path} could not be written: {error.strerror}. What was saved before is whole. Make room on the disk or "
             f"check the folder's permissions, and run again, or go on with RESUME."
         ) from None
-
-
-def _link(existing, name):
-    """Give a file a second name, which fails if that is taken; return False where the file system has no links."""
-    try:
-        os.link(existing, name)
-    except FileExistsError:
-        raise
-    except OSError:
-        open(name, "x").close()
-        return False
-    return True
 
 
 def preprocess_image(image):
@@ -834,7 +811,7 @@ class Run:
             self._resume()
         else:
             self.folder = _new_folder(self.settings)
-            write_file(self.folder / "settings.json", (json.dumps(self._facts, indent=2) + "\n").encode(), new=True)
+            write_file(self.folder / "settings.json", (json.dumps(self._facts, indent=2) + "\n").encode())
             self._save()
         self._view = _LiveView()
         self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
@@ -1008,11 +985,12 @@ def check_output_folder(folder):
 
 def _new_folder(settings):
     """Make and return OUTPUT_DIR, or the next free output/<content>-<style>-<NNN>."""
-    folder = Path(settings["OUTPUT_DIR"])
+    folder = Path(settings["OUTPUT_DIR"] or OUTPUT_FOLDER)
     try:
         if settings["OUTPUT_DIR"]:
             check_output_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            open(folder / "settings.json", "x").close()  # fails if another run has just taken the folder
             return folder
         OUTPUT_FOLDER.mkdir(exist_ok=True)
         stem = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{Path(settings['STYLE_IMAGE']).stem[:80]}"
@@ -1024,6 +1002,10 @@ def _new_folder(settings):
             with contextlib.suppress(FileExistsError):  # another run was faster
                 folder.mkdir()
                 return folder
+    except FileExistsError:
+        raise SettingsError(
+            f"{folder} is a file, or has just been taken by another run. Set OUTPUT_DIR to another folder."
+        ) from None
     except OSError as error:
         raise RunError(f"{folder} could not be made: {error.strerror}. Set OUTPUT_DIR to another folder.") from None
 

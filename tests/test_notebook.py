@@ -205,6 +205,58 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+@pytest.mark.parametrize(
+    ("moment", "code", "message"),
+    [("— Calculate the content cost", 1, "Stopped"), ("— Look at the result", 0, "The training is over")],
+)
+def test_signals_outside_the_training(tmp_path, moment, code, message):
+    """Before it, they end the run and leave nothing; after it, the page is finished. The start is in another folder."""
+    environment = os.environ | SMALL | {"NST_EPOCHS": "2", "NST_OUTPUT_DIR": str(tmp_path / "run")}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run.html").write_text("mine")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "run_notebook.py"],
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(moment):
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == code, "".join(lines)
+    assert message in "".join(lines)
+    assert "Traceback" not in "".join(lines)
+    assert (tmp_path / "run.html").read_text() == "mine"
+    made = {"run", "run-2.html"} if code == 0 else set()
+    assert {p.name for p in tmp_path.iterdir()} == {"elsewhere", "run.html"} | made
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_two_headless_runs_at_the_same_moment(tmp_path):
+    command = [sys.executable, "scripts/run_notebook.py"]
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | SMALL | {"NST_EPOCHS": "2", "NST_OUTPUT_DIR": str(tmp_path / name)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    for process in started:
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, out
+    assert {p.name for p in tmp_path.iterdir()} == {"one", "one.html", "two", "two.html"}
+    assert not list(ROOT.glob("kernel-ipc*"))
+
+
 def test_wrong_setting_ends_a_headless_run_with_its_message_only(tmp_path):
     result = execute(["scripts/run_notebook.py"], EPOCHS=0, OUTPUT_DIR=tmp_path / "run")
     assert result.returncode == 1

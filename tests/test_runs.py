@@ -181,26 +181,18 @@ def test_runs_that_name_the_same_folder_at_the_same_moment_never_share_it(folder
     monkeypatch.setattr(nst_utils, "check_output_folder", lambda folder: None)  # both have looked, it was empty
     first, second = (Training(EPOCHS=1, OUTPUT_DIR=str(folder)) for _ in range(2))
     first.train()
-    with pytest.raises(nst_utils.SettingsError, match="another run has this folder"):
+    with pytest.raises(nst_utils.SettingsError, match="has just been taken by another run"):
         second.train()
     check_all_files(folder, finished=True)
 
 
-def test_new_files_are_new_without_links_too(tmp_path, monkeypatch):
-    def no_links(*_):
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(nst_utils.os, "link", no_links)
-    nst_utils.write_file(tmp_path / "a", b"first", new=True)
-    with pytest.raises(nst_utils.SettingsError, match="is there already"):
-        nst_utils.write_file(tmp_path / "a", b"second", new=True)
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"first")]
-
-
-def test_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path):
+def test_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(nst_utils.RunError, match="could not be made: .* Set OUTPUT_DIR"):
         Training(OUTPUT_DIR=str(tmp_path / "file" / "run")).train()
+    monkeypatch.setattr(nst_utils, "OUTPUT_FOLDER", tmp_path / "file")
+    with pytest.raises(nst_utils.SettingsError, match="file is a file, or has just"):
+        Training().train()
 
 
 # ------------------------------------------------------------------------------------------- stopped and resumed
