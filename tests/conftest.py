@@ -18,6 +18,21 @@ import nst_utils
 
 tf = nst_utils.tf
 NOTEBOOK = ROOT / "neural_style_transfer.ipynb"
+SETTINGS = {  # of a very small run
+    "CONTENT_IMAGE": "images/summer_palace.jpg",
+    "STYLE_IMAGE": "images/great_wave.jpg",
+    "IMAGE_SIZE": 64,
+    "EPOCHS": 5,
+    "LEARNING_RATE": 0.05,
+    "ALPHA": 10.0,
+    "STYLE_LAYERS": [("block1_conv1", 1.0)],
+    "WEIGHTS": "standin",
+    "NORMALISE_ACTIVATIONS": True,
+    "PRECISION": "auto",
+    "SAVE_EVERY": 2,
+    "OUTPUT_DIR": "",
+    "RESUME": "",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,18 @@ def execute(command, **settings):
     )
 
 
+def start(cwd=ROOT, **settings):
+    """Start a headless run and return its process; its lines come on stdout."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "run_notebook.py"],
+        cwd=cwd,
+        env=os.environ | SMALL | {f"NST_{name}": str(value) for name, value in settings.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 # ---------------------------------------------------------------------------------------- the stored notebook
 
 
@@ -179,15 +191,7 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
     """Also that two runs with the same settings give the same picture, up to the epoch of the stop and after it."""
     command, whole, stopped = ["scripts/run_notebook.py"], tmp_path / "whole", tmp_path / "stopped"
     assert execute(command, EPOCHS=60, OUTPUT_DIR=whole).returncode == 0
-    environment = os.environ | SMALL | {"NST_EPOCHS": "60", "NST_OUTPUT_DIR": str(stopped)}
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(EPOCHS=60, OUTPUT_DIR=stopped)
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -212,17 +216,9 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
 )
 def test_signals_outside_the_training(tmp_path, moment, code, message):
     """Before it, they end the run and leave nothing; after it, the page is finished. The start is in another folder."""
-    environment = os.environ | SMALL | {"NST_EPOCHS": "2", "NST_OUTPUT_DIR": str(tmp_path / "run")}
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run.html").write_text("mine")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "scripts" / "run_notebook.py"],
-        cwd=tmp_path / "elsewhere",
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(tmp_path / "elsewhere", EPOCHS=2, OUTPUT_DIR=tmp_path / "run")
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -238,18 +234,7 @@ def test_signals_outside_the_training(tmp_path, moment, code, message):
 
 
 def test_two_headless_runs_at_the_same_moment(tmp_path):
-    command = [sys.executable, "scripts/run_notebook.py"]
-    started = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | SMALL | {"NST_EPOCHS": "2", "NST_OUTPUT_DIR": str(tmp_path / name)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
+    started = [start(EPOCHS=2, OUTPUT_DIR=tmp_path / name) for name in ("one", "two")]
     for process in started:
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out

@@ -15,19 +15,9 @@ import pytest
 from PIL import Image
 
 import nst_utils
+from conftest import SETTINGS
 
 tf = nst_utils.tf
-SETTINGS = {
-    "CONTENT_IMAGE": "images/summer_palace.jpg",
-    "STYLE_IMAGE": "images/great_wave.jpg",
-    "IMAGE_SIZE": 64,
-    "EPOCHS": 5,
-    "SAVE_EVERY": 2,
-    "ALPHA": 10.0,
-    "NORMALISE_ACTIVATIONS": True,
-    "STYLE_LAYERS": [("block1_conv1", 1.0)],
-    "OUTPUT_DIR": "",
-}
 
 # ---------------------------------------------------------------------------------------------------- settings
 

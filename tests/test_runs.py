@@ -19,21 +19,9 @@ import pytest
 from PIL import Image
 
 import nst_utils
+from conftest import SETTINGS
 
 tf = nst_utils.tf
-SETTINGS = {
-    "CONTENT_IMAGE": "images/summer_palace.jpg",
-    "STYLE_IMAGE": "images/great_wave.jpg",
-    "IMAGE_SIZE": 64,
-    "EPOCHS": 5,
-    "LEARNING_RATE": 0.05,
-    "STYLE_LAYERS": [("block1_conv1", 1.0)],
-    "WEIGHTS": "standin",
-    "PRECISION": "auto",
-    "SAVE_EVERY": 2,
-    "OUTPUT_DIR": "",
-    "RESUME": "",
-}
 VGG = nst_utils.VGG19("tiny", "0" * 64, {})
 
 
