@@ -2,12 +2,13 @@
 # make lab    open the notebook in JupyterLab
 # make test   all tests
 # make lint   ruff
+# make bench  measure the speed; SIZE=large paints large pictures
 # make clean  remove the environment and caches, never output/
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run lab test lint clean
+.PHONY: run lab test lint bench clean
 
 run: .venv/ready
 	$(BIN)/python scripts/run_notebook.py
@@ -21,6 +22,9 @@ test: .venv/ready-for-tests
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: .venv/ready
+	$(BIN)/python scripts/benchmark.py $(if $(filter large,$(SIZE)),--large)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "TensorFlow needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'

@@ -106,7 +106,7 @@ def execute(notebook):
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
                 client.say(f"— {heading[1]}")
-            trains = cell.cell_type == "code" and "run.epochs()" in cell.source
+            trains = cell.cell_type == "code" and "run.epochs(" in cell.source
             if stop.received and stop.training is None:
                 raise KeyboardInterrupt
             stop.training = True if trains else stop.training

@@ -313,3 +313,13 @@ def test_damaged_files_load_or_raise_image_error(tmp_path, capfd):
     assert outcomes["refused"] > 100
     captured = capfd.readouterr()
     assert captured.out + captured.err == "", "nothing on the screen"
+
+
+def test_small_pictures_are_enlarged_only_if_asked_for(tmp_path):
+    path = tmp_path / "small.png"
+    Image.new("RGB", (120, 90), "red").save(path)
+    assert nst_utils.load_image(path, 200).shape == (1, 150, 200, 3)
+    assert nst_utils.load_image(path, 200, enlarge=False).shape == (1, 90, 120, 3)
+    assert nst_utils.load_image(path, 60, enlarge=False).shape == (1, 45, 60, 3)
+    Image.new("RGB", (40, 10), "red").save(path)
+    assert nst_utils.load_image(path, 200, enlarge=False).shape == (1, 32, 128, 3), "VGG19 needs 32 pixels"

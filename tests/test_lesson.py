@@ -1,10 +1,14 @@
 """The functions that the notebook defines, taken from the notebook: properties, references, hand-worked values."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import nst_utils
-from conftest import run_cell
+from conftest import ROOT, run_cell
 
 tf = nst_utils.tf
 
@@ -127,16 +131,12 @@ def test_style_cost_refuses_lists_that_do_not_match(lesson):
         lesson["compute_style_cost"](a, a, [("only", 1.0)])
 
 
-def test_gram_matrices_of_targets_are_computed_when_traced(lesson):
+def test_gram_matrices_stand_for_their_activations(lesson):
     a_S, a_G = activations(4, 5, 3, seed=1), activations(3, 4, 3, seed=2)
-    cost = lesson["compute_layer_style_cost"]
-
-    def gram_matrices(function, *inputs):
-        operations = tf.function(function).get_concrete_function(*inputs).graph.get_operations()
-        return sum(operation.type in ("MatMul", "BatchMatMulV2") for operation in operations)
-
-    assert gram_matrices(cost, a_S, a_G) == 2
-    assert gram_matrices(lambda a: cost(a_S, a), a_G) == 1, "that of a target of known value is left in the graph"
+    cost, gram = lesson["compute_layer_style_cost"], lesson["mean_gram_matrix"]
+    for S in (a_S, gram(a_S)):
+        for G in (a_G, gram(a_G)):
+            assert np.isclose(cost(S, G), cost(a_S, a_G), rtol=1e-6)
 
 
 # ---- total cost and smoothness
@@ -196,44 +196,160 @@ def test_gradient_agrees_with_finite_differences(lesson, tiny_vgg, picture):
         assert np.isclose(difference, tf.norm(gradient), rtol=0.01), "slope along the gradient"
 
 
+# ---- pictures in tiles
+
+
 @pytest.fixture
-def ready(lesson, tiny_vgg, picture):
-    """The notebook's cells from the targets to the training step, on a tiny network and small pictures."""
-    namespace = dict(lesson)
-    namespace["vgg_model_outputs"] = nst_utils.get_layer_outputs(
-        tiny_vgg, namespace["STYLE_LAYERS"] + [(namespace["CONTENT_LAYER"], 1)]
+def look_at(lesson, tiny_vgg, picture):
+    """A function that returns a Look for a tile size, with the notebook's layers on a tiny network."""
+    layers = [*lesson["STYLE_LAYERS"], (lesson["CONTENT_LAYER"], 1)]
+
+    def make(tile, precision="float32"):
+        network = nst_utils.get_layer_outputs(tiny_vgg, layers, precision)
+        return nst_utils.Look(network, lesson["mean_gram_matrix"], tile, [picture(80, 90)])
+
+    return make
+
+
+def costs_and_gradient(lesson, look, image, a_C, a_S):
+    def run(image):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            a_G = look(image)
+            J_content = lesson["compute_content_cost"](a_C, a_G)
+            J_style = lesson["compute_style_cost"](a_S, a_G, lesson["STYLE_LAYERS"])
+            J = lesson["total_cost"](J_content, J_style, 1000.0, 40.0)
+        return J, J_content, J_style, tape.gradient(J, image)
+
+    return [[result.numpy() for result in function(image)] for function in in_both_modes(run)]
+
+
+@pytest.mark.parametrize(("tile", "shape"), [(64, (203, 171)), (100, (203, 171)), (48, (33, 250))])
+def test_tiles_give_the_costs_and_the_gradient_of_the_whole(lesson, look_at, picture, tile, shape):
+    """Odd sizes, image borders included: every activation is counted once and sees all its pixels."""
+    image, content, style = picture(*shape, 1), picture(*shape, 2), picture(140, 150, 3)
+    whole, tiled = look_at(10_000), look_at(tile)
+    assert tiled.splits(image)
+    assert not whole.splits(image)
+    a_C, a_S = whole(content), whole(style)
+    assert np.allclose(tiled(content)[-1], a_C[-1], rtol=1e-4, atol=1e-6), "content activations, put together"
+    for S in (a_S, tiled(style)):
+        expected = costs_and_gradient(lesson, whole, image, a_C, S)[0]
+        for found in costs_and_gradient(lesson, tiled, image, tiled(content), S):
+            assert np.allclose(found[:3], expected[:3], rtol=1e-5)
+            assert np.linalg.norm(found[3] - expected[3]) < 1e-3 * np.linalg.norm(expected[3])
+            assert np.abs(found[3] - expected[3]).max() < 1e-3 * np.abs(expected[3]).max(), "a seam"
+
+
+def test_a_margin_too_narrow_would_be_noticed(lesson, look_at, picture):
+    image = picture(203, 171, 1)
+    whole, tiled = look_at(10_000), look_at(64)
+    tiled.margin -= 48
+    expected, found = (
+        costs_and_gradient(lesson, look, image, whole(image), whole(image))[0] for look in (whole, tiled)
     )
-    namespace.update(content_image=picture(48, 64, 1), style_image=picture(50, 40, 2), EPOCHS=20)
+    assert not np.allclose(found[0], expected[0], rtol=1e-5, atol=1e-9)
+
+
+def test_margin_is_what_the_deepest_layer_sees_beyond_its_cell(tiny_vgg, lesson, picture):
+    margins = {}
+    for name in ("block1_conv1", "block1_conv2", "block2_conv1", "block5_conv1"):
+        network = nst_utils.get_layer_outputs(tiny_vgg, [("block1_conv1", 1), (name, 1)])
+        look = nst_utils.Look(network, lesson["mean_gram_matrix"], 64, [picture(40, 40)])
+        margins[name] = look.margin, look.stride
+    assert margins["block1_conv1"] == (1, 1)
+    assert margins["block1_conv2"] == (2, 1)
+    assert margins["block2_conv1"] == (4, 2), "2 + 2 · 1 pixels"
+    assert margins["block5_conv1"] == (80, 16), "70 pixels of a VGG19, to the next multiple of 16"
+
+
+def test_tiles_in_low_precision_are_as_good_as_the_whole(lesson, look_at, picture):
+    """Rounding, and ties in the pooling, move the gradient; cutting must not move it further."""
+    image, content = picture(100, 90, 1), picture(100, 90, 2)
+    looks = [look_at(10_000), look_at(10_000, "bfloat16"), look_at(64, "bfloat16")]
+    a_S = [tf.zeros(a.shape) for a in looks[-1](image)]  # far from the image's, so that rounding does not decide
+    exact, whole, tiled = (costs_and_gradient(lesson, look, image, look(content), a_S)[0] for look in looks)
+    assert np.allclose(tiled[:3], exact[:3], rtol=0.02)
+    assert np.linalg.norm(tiled[3] - exact[3]) < 1.5 * np.linalg.norm(whole[3] - exact[3])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to a processor here")
+def test_tiles_on_a_single_processor():
+    """A graph that calls back into TensorFlow needs two threads, also where there is one processor."""
+    code = """if True:
+        import os
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        import nst_utils, numpy as np
+        layers = {name: (np.ones((3, 3, 3, 3), np.float32), np.ones(3, np.float32)) for name in nst_utils.LAYER_NAMES}
+        network = nst_utils.get_layer_outputs(nst_utils.VGG19("", "", layers), [("block1_conv1", 1)] * 2)
+        image = nst_utils.tf.zeros((1, 80, 80, 3))
+        gram = lambda a: nst_utils.tf.reduce_mean(a) * nst_utils.tf.ones((3, 3))
+        look = nst_utils.Look(network, gram, 64, [image])
+        assert look.splits(image)
+        nst_utils.tf.function(look)(image)
+        print("done")
+    """
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.stdout == "done\n", result.stderr
+
+
+# ---- the training step
+
+
+@pytest.fixture
+def ready(lesson, tiny_vgg, notebook):
+    """The notebook's cells up to the training, on a tiny network and small pictures."""
+    namespace = dict(lesson, IMAGE_SIZE=64, EPOCHS=20, vgg=tiny_vgg, PRECISION="float32")
+    cells = ("content_image = ", "vgg_model_outputs = ", "look = ", "sizes = ")
+    functions = ("def compute_style_cost", "def compute_targets", "def prepare", "def train_step")
+    run_cells(notebook, namespace, *cells, *functions)
     return namespace
 
 
 def run_cells(notebook, namespace, *marks):
     for mark in marks:
-        (cell,) = [c for c in notebook.cells if c.cell_type == "code" and mark in c.source]
-        run_cell(cell, namespace)
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code" and mark in cell.source]
+        run_cell(cells[0], namespace)
 
 
-def test_training_step_lowers_the_cost_and_stays_in_range(ready, notebook):
-    run_cells(notebook, ready, "a_S = vgg_model_outputs", "tf.Variable(content_image)", "def train_step")
-    start = ready["generated_image"].numpy()
-    costs = [[float(cost) for cost in ready["train_step"](ready["generated_image"])] for _ in range(20)]
+def test_training_step_lowers_the_cost_and_stays_in_range(ready):
+    ready["a_C"], ready["a_S"] = ready["compute_targets"](64)
+    generated_image, ready["optimizer"], _ = ready["prepare"](64, 20)
+    step = tf.function(ready["train_step"])
+    costs = [[float(cost) for cost in step(generated_image)] for _ in range(20)]
     assert costs[0][1] == 0, "the picture starts as the content image"
     assert costs[-1][0] < 0.7 * costs[0][0]
     for J, J_content, J_style in costs:
         assert np.isclose(J, ready["ALPHA"] * J_content + ready["BETA"] * J_style, rtol=1e-5)
-    image = ready["generated_image"].numpy()
+    image = generated_image.numpy()
     assert image.min() >= 0
     assert image.max() <= 1
-    assert np.abs(image - start).max() > 0.05
+    assert np.abs(image - ready["content_image"]).max() > 0.05
 
 
 def test_edited_settings_take_effect_when_the_cells_below_are_run_again(ready, notebook):
-    cells = ("a_S = vgg_model_outputs", "tf.Variable(content_image)", "def compute_style_cost", "def train_step")
-    run_cells(notebook, ready, *cells)
-    before = [float(cost) for cost in ready["train_step"](ready["generated_image"])]
+    def first_costs():
+        ready["a_C"], ready["a_S"] = ready["compute_targets"](64)
+        image, ready["optimizer"], _ = ready["prepare"](64, 20)
+        return [float(cost) for cost in tf.function(ready["train_step"])(image)]
+
+    before = first_costs()
     ready["BETA"] *= 2
     ready["STYLE_LAYERS"] = [(name, weight * 3) for name, weight in ready["STYLE_LAYERS"]]
-    run_cells(notebook, ready, *cells)
-    after = [float(cost) for cost in ready["train_step"](ready["generated_image"])]
+    run_cells(notebook, ready, "def train_step")
+    after = first_costs()
     assert np.isclose(after[2], 3 * before[2], rtol=1e-4)
     assert np.isclose(after[0], 6 * before[0], rtol=1e-4)
+
+
+def test_a_larger_size_starts_from_the_picture_before(ready):
+    small, optimizer, rate = ready["prepare"](64, 20)
+    assert np.array_equal(small.numpy(), nst_utils.load_image(ready["CONTENT_IMAGE"], 64))
+    assert np.isclose(rate(0), ready["LEARNING_RATE"])
+    assert rate(20) == 0
+    picture = np.linspace(0, 1, small.shape[1] * 64 * 3, dtype=np.float32).reshape(small.shape)
+    large, optimizer, rate = ready["prepare"](128, 8, picture)
+    assert large.shape[2] == 128
+    assert np.abs(tf.image.resize(large, small.shape[1:3], antialias=True) - picture)[:, 6:-6, 6:-6].max() < 0.02
+    assert np.isclose(rate(0), 0.4 * ready["LEARNING_RATE"])
+    assert rate(8) == 0

@@ -17,6 +17,7 @@ import nst_utils
 from conftest import NOTEBOOK, ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
+import benchmark
 import run_notebook
 
 SMALL = {"NST_WEIGHTS": "standin", "NST_PRECISION": "float32", "NST_IMAGE_SIZE": "96", "NST_EPOCHS": "12"}
@@ -248,6 +249,39 @@ def test_wrong_setting_ends_a_headless_run_with_its_message_only(tmp_path):
     assert "SettingsError: EPOCHS = 0 cannot work" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sizes_and_tiles_through_the_whole_notebook(tmp_path):
+    result = execute(
+        ["scripts/run_notebook.py"], SIZES="[64, 128]", TILE=64, EPOCHS=5, SAVE_EVERY=100, OUTPUT_DIR=tmp_path / "run"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    assert "64 pixels: 5 epochs\n128 pixels: 2 epochs\n" in result.stdout
+    assert re.search(r"about \d+ s and \d+\.\d GB for 7 epochs up to 128×86", result.stdout), result.stdout
+    sizes = {path.name: Image.open(path).size for path in (tmp_path / "run").glob("*.[jp][pn]g")}
+    assert sizes == {
+        "image_00000.jpg": (64, 43),
+        "image_00005.jpg": (64, 43),
+        "image_00007.jpg": (128, 86),
+        "generated_image.png": (128, 86),
+    }
+    with open(tmp_path / "run" / "history.csv", newline="") as file:
+        J = [float(row["J"]) for row in csv.DictReader(file)]
+    assert J[4] < J[0]
+    assert J[6] < J[5]
+
+
+def test_benchmark_compares_like_with_like():
+    """Both sides begin with the same picture and the same cost, and both lower it."""
+    sides = benchmark.Reference(64), benchmark.Ours(64, "float32")
+    assert not [name for name in os.environ if name.startswith("NST_")]
+    costs = [[side.step() for _ in range(6)] for side in sides]
+    assert np.isclose(costs[0][0], costs[1][0], rtol=1e-4)
+    assert costs[0][-1] < costs[0][0]
+    assert costs[1][-1] < costs[1][0]
+    assert np.isclose(sides[1].score(sides[1].image), sides[1].step(), rtol=1e-4)
+    assert benchmark.table([("a", "b"), ("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
 def test_formulas_are_drawn():

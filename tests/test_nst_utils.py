@@ -409,10 +409,66 @@ def test_failed_downloads_leave_nothing_and_auto_takes_the_standin(server, tmp_p
     assert lines[-1].startswith("Weights: standin")
 
 
+def test_total_variation_and_its_gradient_are_those_of_tensorflow(picture):
+    x = picture(31, 47)
+    for run in (lambda function: function, tf.function):
+        values, gradients = [], []
+        for function in (lambda x: nst_utils.total_variation(x), lambda x: tf.image.total_variation(x)[0]):
+
+            def both(image, function=function):
+                with tf.GradientTape() as tape:
+                    tape.watch(image)
+                    value = 3.0 * function(image)
+                return value, tape.gradient(value, image)
+
+            value, gradient = run(both)(x)
+            values.append(value), gradients.append(gradient)
+        assert np.isclose(*values, rtol=1e-5)
+        assert np.allclose(*gradients, atol=1e-6)
+
+
+def test_enlarged_images_keep_their_content_and_lose_the_marks_of_the_border(picture):
+    image = picture(40, 60).numpy()
+    marked = image.copy()
+    marked[:, :2], marked[:, -2:], marked[:, :, :2], marked[:, :, -2:] = 0.0, 1.0, 1.0, 0.0
+    large = nst_utils.enlarge_image(marked, (81, 120)).numpy()
+    assert large.shape == (1, 81, 120, 3)
+    assert large.min() >= 0
+    assert large.max() <= 1
+    assert np.allclose(large, nst_utils.enlarge_image(image, (81, 120)), atol=1e-6)
+    back = tf.image.resize(large, (40, 60), antialias=True)
+    assert np.abs(back - image)[:, 5:-5, 5:-5].max() < 0.05
+
+
+def test_sizes_decide_and_are_checked(capsys):
+    settings = nst_utils.read_settings(SETTINGS, {"NST_SIZES": "(64, 128)", "NST_TILE": "512"})
+    assert (settings["SIZES"], settings["IMAGE_SIZE"], settings["TILE"]) == ([64, 128], 128, 512)
+    assert "IMAGE_SIZE = 128 (the last of SIZES)" in capsys.readouterr().out
+    for sizes in ([64, 64], [128, 64], [16, 64], [64.5], 64, "64", [True], [30_000]):
+        with pytest.raises(nst_utils.SettingsError, match=r"SIZES = .* whole numbers of pixels.*each larger"):
+            nst_utils.read_settings(SETTINGS | {"SIZES": sizes}, {})
+    for tile in (-1, 10, 63, 512.0, "512", None):
+        with pytest.raises(nst_utils.SettingsError, match="TILE = .* 0, or a whole number of pixels, 64 or more"):
+            nst_utils.read_settings(SETTINGS | {"TILE": tile}, {})
+    with pytest.raises(nst_utils.SettingsError, match=r"NST_SIZES='large' does not convert.*\[300, 600, 1200\]"):
+        nst_utils.read_settings(SETTINGS, {"NST_SIZES": "large"})
+
+
+def test_status_line_reckons_with_the_larger_sizes():
+    sizes = [(100, 4), (200, 3)]
+    history = [(epoch, float(epoch), 9.0, 1.0, 1.0) for epoch in range(4)]
+    assert nst_utils.status_line(history[:2], sizes).endswith("1.00 s/epoch   0:14 left"), "2 here, 3 of 4 s there"
+    history += [(4, 13.0, 9.0, 1.0, 1.0), (5, 17.5, 9.0, 1.0, 1.0)]
+    assert nst_utils.status_line(history[:5], sizes).endswith("J_style 1")
+    line = nst_utils.status_line(history, sizes)
+    assert line.startswith("epoch 6/7 ")
+    assert line.endswith("4.50 s/epoch   0:04 left")
+
+
 def test_status_line_says_how_it_stands():
     history = [(0, 5.0, 100.0, 0.0, 2.5), (1, 5.5, 50.0, 0.25, 1.0), (2, 6.0, 25.0, 0.5, 0.5)]
-    assert nst_utils.status_line(history[:1], 123) == "epoch 1/123   J 100   J_content 0   J_style 2.5"
-    line = nst_utils.status_line(history, 123)
+    assert nst_utils.status_line(history[:1], [(400, 123)]) == "epoch 1/123   J 100   J_content 0   J_style 2.5"
+    line = nst_utils.status_line(history, [(400, 123)])
     assert line == "epoch 3/123   J 25   J_content 0.5   J_style 0.5   0.50 s/epoch   1:00 left"
 
 

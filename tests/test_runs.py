@@ -28,17 +28,22 @@ VGG = nst_utils.VGG19("tiny", "0" * 64, {})
 class Training:
     """A run like the notebook's, on a cost that needs no network: the distance to a picture of noise."""
 
-    def __init__(self, **changes):
+    def __init__(self, sizes=None, **changes):
         self.settings = SETTINGS | changes
-        noise = np.random.default_rng(5).uniform(0, 1, (2, 1, 48, 64, 3)).astype(np.float32)
-        self.image, self.target = tf.Variable(noise[0]), tf.constant(noise[1])
-        self.optimizer = tf.keras.optimizers.Adam(self.settings["LEARNING_RATE"], beta_1=0.9, beta_2=0.9)
+        self.sizes = sizes or [(64, self.settings["EPOCHS"])]
+        self.noise = np.random.default_rng(5).uniform(0, 1, (2, 1, 43, 64, 3)).astype(np.float32)
+        self.prepare(*self.sizes[0])
+        self.run = nst_utils.Run(self.settings, self.sizes, VGG, "float32")
+
+    def prepare(self, size, epochs, picture=None):
+        shape = (round(43 * size / 64), size)
+        start, self.target = (tf.image.resize(image, shape) for image in self.noise)
+        self.image = tf.Variable(start if picture is None else nst_utils.enlarge_image(picture, shape))
+        rate = self.settings["LEARNING_RATE"] * (1.0 if picture is None else 0.4)
+        self.optimizer = tf.keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.9)
         self.optimizer.build([self.image])
-        self.learning_rate = tf.keras.optimizers.schedules.CosineDecay(
-            self.settings["LEARNING_RATE"], self.settings["EPOCHS"]
-        )
+        self.learning_rate = tf.keras.optimizers.schedules.CosineDecay(rate, epochs)
         self.step = tf.function(self._step)
-        self.run = nst_utils.Run(self.settings, self.image, self.optimizer, VGG, "float32")
 
     def _step(self, image):
         with tf.GradientTape() as tape:
@@ -49,10 +54,13 @@ class Training:
 
     def train(self, after_epoch=lambda epoch: None):
         with self.run as run:
-            for epoch in run.epochs():
-                self.optimizer.learning_rate = run.caution * self.learning_rate(epoch)
-                run.record(*self.step(self.image))
-                after_epoch(epoch)
+            for size, epochs in run.sizes():
+                if run.picture is not None:
+                    self.prepare(size, epochs, run.picture)
+                for epoch in run.epochs(self.image, self.optimizer):
+                    self.optimizer.learning_rate = run.caution * self.learning_rate(epoch)
+                    run.record(*self.step(self.image))
+                    after_epoch(len(run.history) - 1)
         return run
 
 
@@ -67,10 +75,10 @@ def stop_at(stop_epoch, number=signal.SIGINT):
     return lambda epoch: os.kill(os.getpid(), number) if epoch == stop_epoch else None
 
 
-def resumed(folder, **changes):
+def resumed(folder, sizes=None, **changes):
     with contextlib.redirect_stdout(None):
         settings = nst_utils.read_settings(SETTINGS | {"RESUME": str(folder)}, {})
-    return Training(**settings | changes)
+    return Training(sizes, **settings | changes)
 
 
 def check_all_files(folder, finished):
@@ -81,7 +89,7 @@ def check_all_files(folder, finished):
         if name.startswith(("image_", "generated_image")):
             with Image.open(folder / name) as picture:
                 picture.load()
-                assert picture.size == (64, 48)
+                assert picture.size in ((64, 43), (32, 22))
     json.loads((folder / "settings.json").read_text())
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -128,7 +136,8 @@ def test_settings_json_says_how_the_picture_was_made(folder):
     run = Training().train()
     facts = json.loads((run.folder / "settings.json").read_text())
     assert facts["settings"] == json.loads(json.dumps(SETTINGS))
-    assert facts["generated_image"] == {"width": 64, "height": 48}
+    assert facts["generated_image"] == {"width": 64, "height": 43}
+    assert facts["sizes"] == [[64, 5]]
     assert facts["precision"] == "float32"
     assert facts["weights"] == {"name": "tiny", "sha256": "0" * 64}
     with open("images/great_wave.jpg", "rb") as file:
@@ -261,12 +270,87 @@ def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
     assert len(resumed(folder).train().history) == 9
 
 
-def test_training_a_second_time_without_a_new_start_is_refused(folder):
-    training = Training(OUTPUT_DIR=str(folder))
-    training.train()
-    training.settings = training.run.settings = SETTINGS
-    with pytest.raises(nst_utils.RunError, match="trained already.*Prepare the training.*set RESUME"):
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+@pytest.mark.parametrize("stop_epoch", [3, 9, 11])
+def test_stopped_and_resumed_at_any_size_is_the_same_as_in_one_go(folder, stop_epoch):
+    """In the middle of a size, at its end, and in the next; epochs 0 to 9 are at 32 pixels."""
+    sizes = [(32, 10), (64, 6)]
+    whole = Training(sizes)
+    expected = whole.train()
+    first = Training(sizes, OUTPUT_DIR=str(folder))
+    first.train(stop_at(stop_epoch))
+    assert len(first.run.history) == stop_epoch + 1
+    second = resumed(folder, sizes)
+    run = second.train()
+    assert [row[2:] for row in run.history] == [row[2:] for row in expected.history]
+    assert np.array_equal(second.image.numpy(), whole.image.numpy())
+    assert [path.name for path in run.snapshots] == [path.name for path in expected.snapshots]
+    check_all_files(folder, finished=True)
+
+
+def test_killed_between_the_last_step_and_the_results_is_finished_by_resuming(folder, monkeypatch):
+    sizes = [(32, 3), (64, 2)]
+    training = Training(sizes, OUTPUT_DIR=str(folder))
+
+    def killed(run):
+        raise nst_utils.RunError("killed")
+
+    with monkeypatch.context() as context, pytest.raises(nst_utils.RunError, match="killed"):
+        context.setattr(nst_utils.Run, "_check_results", killed)
         training.train()
+    (folder / "generated_image.png").unlink()
+    second = resumed(folder, sizes)
+    assert len(second.train().history) == 5
+    assert np.array_equal(second.image.numpy(), training.image.numpy())
+    check_all_files(folder, finished=True)
+
+
+def test_killed_at_the_first_step_of_a_size_goes_on_there(folder):
+    sizes = [(32, 10), (64, 6)]
+
+    def fail(epoch):
+        if epoch == 9:
+            training.prepare = None  # an error before the next size has begun
+
+    training = Training(sizes, OUTPUT_DIR=str(folder))
+    with pytest.raises(TypeError):
+        training.train(fail)
+    second = resumed(folder, sizes)
+    assert len(second.train().history) == 16
+    assert second.image.shape == (1, 43, 64, 3)
+
+
+def test_snapshots_at_both_ends_of_each_size(folder):
+    run = Training([(32, 5), (64, 3)], SAVE_EVERY=4).train()
+    assert [path.name for path in run.snapshots] == [f"image_{epoch:05d}.jpg" for epoch in (0, 4, 5, 8)]
+    assert [Image.open(path).width for path in run.snapshots] == [32, 32, 32, 64]
+    assert run.picture.shape == (1, 43, 64, 3)
+
+
+def test_long_epochs_leave_a_checkpoint_between_snapshots(folder, monkeypatch):
+    monkeypatch.setattr(nst_utils, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with contextlib.suppress(ZeroDivisionError):
+        Training(EPOCHS=50, SAVE_EVERY=50, OUTPUT_DIR=str(folder)).train(lambda epoch: 1 / (7 - epoch))
+    with np.load(folder / "checkpoint.npz") as arrays:
+        assert int(arrays["epoch"]) == 8
+
+
+def test_settings_changed_after_the_preparation_are_noticed():
+    assert nst_utils.current_settings(SETTINGS, unchanged_since=SETTINGS) == SETTINGS
+    nst_utils.current_settings(SETTINGS | {"SAVE_EVERY": 7, "OUTPUT_DIR": "x"}, unchanged_since=SETTINGS)
+    with pytest.raises(nst_utils.SettingsError, match="EPOCHS was 5 when .* and is 9 now. Run all cells from"):
+        nst_utils.current_settings(SETTINGS | {"EPOCHS": 9}, unchanged_since=SETTINGS)
+
+
+def test_each_training_is_a_run_of_its_own(folder):
+    """Running the training cell again never continues a finished picture unseen: it starts anew."""
+    training = Training()
+    first = training.train()
+    training.prepare(*training.sizes[0])
+    training.run = nst_utils.Run(training.settings, training.sizes, VGG, "float32")
+    second = training.train()
+    assert first.folder != second.folder
+    assert [row[2:] for row in first.history] == [row[2:] for row in second.history]
 
 
 def train_and_hold(folder, resume):
@@ -392,49 +476,97 @@ def test_same_settings_give_the_same_picture(folder):
 # ---------------------------------------------------------------------------------------------- before the run
 
 
-def test_probe_tells_time_and_memory_and_leaves_no_trace(capsys):
+class Pixels:
+    """Stands for Look where only sizes count: a byte and a unit of work per pixel."""
+
+    memory = work = staticmethod(lambda height, width: height * width)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "end"), [([(64, 500)], "500 epochs at 64×43"), ([(64, 500), (128, 200)], "700 epochs up to 128×86")]
+)
+def test_probe_tells_time_and_memory(capsys, sizes, end):
     training = Training()
-    before = [variable.numpy() for variable in (training.image, *training.optimizer.variables)]
-    nst_utils.probe(training.step, training.image, training.optimizer, 500)
-    after = [variable.numpy() for variable in (training.image, *training.optimizer.variables)]
-    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    last = tf.zeros((1, *(round(side * sizes[-1][0] / 64) for side in (43, 64)), 3))
+    nst_utils.probe(training.step, training.image, last, sizes, Pixels)
     line = capsys.readouterr().out
-    pattern = r"about \d+ (s|min) and \d+\.\d GB for 500 epochs at 64×48\n"
-    assert re.fullmatch(pattern, line), line
+    assert re.fullmatch(rf"about \d+ (s|min) and \d+\.\d GB for {end}\n", line), line
 
 
-def test_interrupted_probe_leaves_no_trace():
-    training = Training()
-    before = training.image.numpy()
-
-    def step(image):
-        training.step(image)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        nst_utils.probe(step, training.image, training.optimizer, 500)
-    assert np.array_equal(training.image.numpy(), before)
-    assert int(training.optimizer.iterations) == 0
+def test_probe_reckons_with_the_larger_sizes(capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 1.5])
+    monkeypatch.setattr(nst_utils.time, "perf_counter", lambda: next(clock))
+    first, last = tf.Variable(tf.zeros((1, 43, 64, 3))), tf.zeros((1, 86, 128, 3))
+    nst_utils.probe(lambda image: (0.0,), first, last, [(64, 20), (128, 10)], Pixels)
+    assert capsys.readouterr().out.startswith("about 30 s and"), "half a second each, and ten times four"
 
 
-def test_too_large_pictures_are_refused_with_the_size_that_fits(tiny_vgg, monkeypatch):
-    network = nst_utils.get_layer_outputs(tiny_vgg, [("block1_conv1", 1), ("block5_conv1", 1)])
-    image = tf.zeros((1, 300, 400, 3))
+def test_plan_of_sizes():
+    def plan(shape=(1, 300, 400, 3), **settings):
+        image = tf.zeros(shape)
+        return nst_utils.plan_sizes({"SIZES": [], "EPOCHS": 200} | settings, image, image)
+
+    assert plan(IMAGE_SIZE=400) == [(400, 200)]
+    assert plan(IMAGE_SIZE=64) == [(64, 200)]
+    assert plan(IMAGE_SIZE=560) == [(560, 200)]
+    assert plan(IMAGE_SIZE=1200) == [(300, 200), (600, 80), (1200, 32)]
+    assert plan(IMAGE_SIZE=3840) == [(480, 200), (960, 80), (1920, 32), (3840, 13)]
+    assert plan(IMAGE_SIZE=1200, SIZES=[1200]) == [(1200, 200)]
+    assert plan(IMAGE_SIZE=500, SIZES=[100, 500], EPOCHS=1) == [(100, 1), (500, 1)]
+    assert plan((1, 120, 1200, 3), IMAGE_SIZE=1200) == [(600, 200), (1200, 80)], "30 pixels are too few"
+    assert plan((1, 63, 600, 3), IMAGE_SIZE=600) == [(600, 200)], "31.5 pixels are, too"
+    with pytest.raises(nst_utils.SettingsError, match="SIZES begins with 200.*Begin with 320 or more"):
+        plan((1, 120, 1200, 3), IMAGE_SIZE=1200, SIZES=[200, 1200])
+
+
+class Memory:
+    available = 10**9
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A function that sets how much memory seems to be free."""
     monkeypatch.setattr(nst_utils.tf.config, "list_physical_devices", lambda kind: [])
-
-    class Memory:
-        available = 10**9
-
     monkeypatch.setattr(nst_utils.psutil, "virtual_memory", Memory)
-    nst_utils.check_memory(network, image)
-    Memory.available = 1_000_000
-    with pytest.raises(nst_utils.RunError, match="400×300 pixels need about .* Set IMAGE_SIZE = ") as error:
-        nst_utils.check_memory(network, image)
+    return lambda available: setattr(Memory, "available", available)
+
+
+def look_for(*shapes, tile=0):
+    """A Look at images of some shapes through layers as wide as those of a VGG19, which take 3.2 kB per pixel."""
+    layers = {}
+    for (_, n_C), name in zip(((2, 64), (2, 64), (2, 128), (2, 128), (4, 256)), nst_utils.LAYER_NAMES, strict=False):
+        n_in = layers[list(layers)[-1]][0].shape[-1] if layers else 3
+        layers[name] = np.zeros((3, 3, n_in, n_C), np.float32), np.zeros(n_C, np.float32)
+    network = nst_utils.get_layer_outputs(VGG._replace(layers=layers), [("block1_conv1", 1), ("block3_conv1", 1)])
+    return nst_utils.Look(network, lambda a: a, tile, [tf.zeros((1, *shape, 3)) for shape in shapes])
+
+
+def test_tiles_are_taken_only_where_the_memory_asks_for_them(little_memory, capsys):
+    little_memory(10_000_000_000)
+    assert look_for((1500, 2000)).tile == 0
+    assert look_for((100, 100), tile=70).tile == 70
+    little_memory(200_000_000)
+    with pytest.raises(nst_utils.RunError, match="2000×1500 pixels need"):
+        look_for((1500, 2000), tile=1024)
+    little_memory(4_000_000_000)
+    look = look_for((100, 100), (1500, 2000))
+    assert 512 < look.tile <= 1024
+    assert look.memory(1500, 2000) < 4_000_000_000
+    assert look.splits(tf.zeros((1, 1500, 2000, 3)))
+    assert not look.splits(tf.zeros((1, 100, 100, 3)))
+    out = capsys.readouterr().out
+    assert out.startswith("2000×1500 pixels do not fit into the free memory as a whole: tiles of"), out
+    little_memory(2_200_000_000)
+    assert 128 <= look_for((1500, 2000)).tile < look.tile
+
+
+def test_too_large_pictures_are_refused_with_the_size_that_fits(little_memory):
+    little_memory(1_000_000_000)
+    with pytest.raises(nst_utils.RunError, match="2000×1500 pixels need about .* Set IMAGE_SIZE = ") as error:
+        look_for((1500, 2000), (40, 40))
     size = int(re.search(r"IMAGE_SIZE = (\d+)", str(error.value))[1])
-    assert 32 < size < 400
-    nst_utils.check_memory(network, tf.zeros((1, size * 3 // 4, size, 3)))
-    with pytest.raises(nst_utils.RunError, match="400×300 pixels"):
-        nst_utils.check_memory(network, tf.zeros((1, 32, 32, 3)), image)
-    Memory.available = 1000
+    assert 32 < size < 2000
+    look_for((size * 3 // 4, size))
+    little_memory(1000)
     with pytest.raises(nst_utils.RunError, match="are free. Close other programs"):
-        nst_utils.check_memory(network, image)
+        look_for((300, 400))
