@@ -858,7 +858,7 @@ class Look:
             elif isinstance(layer, tf.keras.layers.MaxPooling2D):
                 reach, self.stride = 2 * reach, 2 * self.stride
         self.margin = math.ceil(reach / self.stride) * self.stride
-        self._passes = {}
+        self._graphs = {}
         self.tile = self._choose_tile(tile, *max((image.shape[1:3] for image in images), key=math.prod))
 
     def __call__(self, image):
@@ -871,9 +871,22 @@ class Look:
             The activations, each of shape (1, n_H, n_W, n_C); of an image in tiles, the mean Gram matrices
             (n_C, n_C) of all layers but the last instead.
         """
-        if not self.splits(image):
-            return self.network(preprocess_image(image))
-        return self._look_at_tiles(image)
+        if self.splits(image):
+            return self._look_at_tiles(image)
+        if not tf.executing_eagerly():
+            return self._whole(image)
+        # A graph rounds less often in low precision: targets must be rounded as the training step rounds.
+        image = tf.convert_to_tensor(image)
+        return self._graph(("whole", *image.shape), self._whole, image)(image)
+
+    def _whole(self, image):
+        return self.network(preprocess_image(image))
+
+    def _graph(self, key, function, *inputs):
+        """Return a function as a graph, of which one is kept for all inputs that have the same key."""
+        if key not in self._graphs:
+            self._graphs[key] = tf.function(function).get_concrete_function(*inputs)
+        return self._graphs[key]
 
     def splits(self, image):
         """Return whether an image of shape (1, H, W, 3) is looked at in tiles."""
@@ -990,8 +1003,7 @@ class Look:
         """Return what the costs need of a window, or with upstream gradients of that, the gradient of its pixels."""
 
         def look(pixels):
-            outputs = self.network(preprocess_image(pixels))
-            cells = [_cells(a, inner, stride) for a, stride in zip(outputs, self.strides, strict=True)]
+            cells = [_cells(a, inner, stride) for a, stride in zip(self._whole(pixels), self.strides, strict=True)]
             return [*(self.mean_gram_matrix(a) for a in cells[:-1]), cells[-1]]
 
         def backwards(pixels, *upstream):
@@ -1001,10 +1013,7 @@ class Look:
             return tape.gradient(found, pixels, output_gradients=list(upstream))
 
         geometry = (bool(upstream), *pixels.shape, *((part.start, part.stop) for part in inner))
-        if geometry not in self._passes:  # one graph for all windows that are alike
-            function = tf.function(backwards if upstream else look)
-            self._passes[geometry] = function.get_concrete_function(pixels, *upstream)
-        return self._passes[geometry](pixels, *upstream)
+        return self._graph(geometry, backwards if upstream else look, pixels, *upstream)(pixels, *upstream)
 
 
 def _cells(activations, part, stride):

@@ -263,6 +263,14 @@ def test_margin_is_what_the_deepest_layer_sees_beyond_its_cell(tiny_vgg, lesson,
     assert margins["block5_conv1"] == (80, 16), "70 pixels of a VGG19, to the next multiple of 16"
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_targets_are_rounded_as_the_training_step_rounds(look_at, picture, precision):
+    """Else low precision adds several per cent to the cost: a graph joins operations and rounds less often."""
+    look, image = look_at(10_000, precision), picture(60, 70)
+    for eager, traced in zip(look(image), tf.function(look)(image), strict=True):
+        assert np.allclose(tf.cast(eager, tf.float32), tf.cast(traced, tf.float32), rtol=1e-5, atol=1e-6)
+
+
 def test_tiles_in_low_precision_are_as_good_as_the_whole(lesson, look_at, picture):
     """Rounding, and ties in the pooling, move the gradient; cutting must not move it further."""
     image, content = picture(100, 90, 1), picture(100, 90, 2)
