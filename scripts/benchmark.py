@@ -11,85 +11,53 @@ the notebook's network, so that their costs can be compared. This script is no p
 
 import argparse
 import contextlib
-import io
 import json
-import linecache
 import math
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import nbformat
 import psutil
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import nst_utils
+from nst.backend import tf
+from nst.lesson import run_lesson
 
-tf = nst_utils.tf
-tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced for each of several sizes
 OUTPUT = ROOT / "output"
-PART_OF_TRAINING = "size, epochs = sizes[0]"
+FIXED = {"WEIGHTS": "standin", "OUTPUT_DIR": "", "RESUME": ""}
 OURS = ("float32", "bfloat16")
 PEAK_SIZE = 3072  # side of the square matrices whose product measures the machine's peak
-
-
-@contextlib.contextmanager
-def environment(settings):
-    """Set NST_ variables, which the notebook's cells then read, and no others."""
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("NST_")]:
-        del os.environ[name]
-    os.environ.update({f"NST_{name}": str(value) for name, value in {"WEIGHTS": "standin", **settings}.items()})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def run_notebook(settings, whole=False):
-    """Execute the notebook's code cells in this process, up to the training or all; return their names."""
-    notebook, namespace = nbformat.read(ROOT / "neural_style_transfer.ipynb", as_version=4), {}
-    output = contextlib.nullcontext() if whole else contextlib.redirect_stdout(io.StringIO())
-    with environment(settings), output:
-        for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
-            if PART_OF_TRAINING in cell.source and not whole:
-                break
-            linecache.cache[cell.id] = (len(cell.source), None, cell.source.splitlines(True), cell.id)
-            exec(compile(cell.source, cell.id, "exec"), namespace)
-    return namespace
 
 
 class Ours:
     """The notebook's training at one size, step by step."""
 
     def __init__(self, size, precision):
-        self.cells = run_notebook({"IMAGE_SIZE": size, "SIZES": [size], "PRECISION": precision})
-        ((size, epochs),) = self.cells["sizes"]
-        self.epochs = epochs
-        self.cells["a_C"], self.cells["a_S"] = self.cells["compute_targets"](size)
-        self.image, self.optimizer, self.rate = self.cells["prepare"](size, epochs)
-        self.cells["optimizer"] = self.optimizer
+        self.cells = run_lesson({"IMAGE_SIZE": size, "SIZES": [size], "PRECISION": precision, **FIXED}, train=False)
+        self.run = self.cells["run"] = nst_utils.Run(self.cells)
+        start, content, style, self.epochs, refines = next(self.run.sizes())
+        self.cells["a_C"] = self.run.look(content)[-1:]
+        self.cells["a_S"] = [self.cells["mean_gram_matrix"](a) for a in self.run.look(style)]
+        self.image = tf.Variable(start)
+        self.cells["optimizer"] = optimizer = self.cells["make_optimizer"](self.epochs, refines)
+        optimizer.build([self.image])
         self.graph = tf.function(self.cells["train_step"])
-        self.done = 0
 
     def step(self):
         """Do one step; return J of the picture before it."""
-        self.optimizer.learning_rate = self.rate(min(self.done, self.epochs - 1))
-        self.done += 1
         return float(self.graph(self.image)[0])
 
     def score(self, image):
         """Return J, equation (5), of an image."""
-        a_G = self.cells["look"](image)
+        a_G = self.run.look(image)
         J_content = self.cells["compute_content_cost"](self.cells["a_C"], a_G)
         J_style = self.cells["compute_style_cost"](self.cells["a_S"], a_G, self.cells["STYLE_LAYERS"])
         return float(self.cells["total_cost"](J_content, J_style, self.cells["ALPHA"], self.cells["BETA"]))
@@ -99,10 +67,13 @@ class Reference:
     """Plain TensorFlow with the tutorial's settings, on the notebook's objective, float32."""
 
     def __init__(self, size):
-        cells = run_notebook({"IMAGE_SIZE": size, "SIZES": [size], "PRECISION": "float32"})
-        network, layers = cells["vgg_model_outputs"], cells["STYLE_LAYERS"]
+        cells = run_lesson({"IMAGE_SIZE": size, "SIZES": [size], "PRECISION": "float32", **FIXED}, train=False)
+        content_image, style_image = next(nst_utils.Run(cells).sizes())[1:3]
+        layers = cells["STYLE_LAYERS"]
+        names = [name for name, _ in layers] + [cells["CONTENT_LAYER"]]
+        network = nst_utils.get_layer_outputs(nst_utils.load_vgg19("standin"), names)
         preprocess = nst_utils.preprocess_image
-        self.image = tf.Variable(cells["content_image"])
+        self.image = tf.Variable(content_image)
         optimizer = tf.keras.optimizers.Adam(learning_rate=0.02, beta_1=0.99, epsilon=0.1)
         optimizer.build([self.image])
 
@@ -110,8 +81,8 @@ class Reference:
             positions = tf.cast(tf.shape(a)[1] * tf.shape(a)[2], tf.float32)
             return tf.linalg.einsum("bijc,bijd->bcd", a, a) / positions
 
-        content_target = network(preprocess(cells["content_image"]))[-1]
-        style_targets = [gram(a) for a in network(preprocess(cells["style_image"]))[:-1]]
+        content_target = network(preprocess(content_image))[-1]
+        style_targets = [gram(a) for a in network(preprocess(style_image))[:-1]]
 
         @tf.function
         def step():
@@ -191,7 +162,9 @@ def measure_equal_cost(size, reference_steps):
 def measure_parts(size, repeats):
     """Return the seconds of a step of ours and of its parts timed alone, its operations, and the machine's peak."""
     side = Ours(size, "auto")
-    network, precision = side.cells["vgg_model_outputs"], side.cells["precision"]
+    precision = nst_utils.choose_precision()
+    names = [name for name, _ in side.cells["STYLE_LAYERS"]] + [side.cells["CONTENT_LAYER"]]
+    network = nst_utils.get_layer_outputs(nst_utils.load_vgg19("standin"), names, precision)
     activations = network(nst_utils.preprocess_image(side.image))
     functions, operations = {"step": side.step}, 0
 
@@ -249,8 +222,12 @@ def measure_parts(size, repeats):
 
 def peak_memory():
     """Return this process's peak resident memory in GB."""
-    with contextlib.suppress(OSError):  # Linux: the other figure begins with that of the process that started this one
+    with contextlib.suppress(OSError):  # Linux; resource's figure begins with that of the process that started this one
         return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
@@ -276,11 +253,10 @@ def run_child(what, *arguments):
         print(json.dumps({"peak_gb": peak_memory()}))
     else:
         started = time.perf_counter()
-        cells = run_notebook(json.loads(arguments[0]), whole=True)
-        image = cells["generated_image"]
-        facts = {"seconds": time.perf_counter() - started, "peak_gb": peak_memory(), "tile": cells["look"].tile}
-        facts["precision"] = cells["precision"]
-        print(json.dumps({**facts, "size": list(image.shape[2:0:-1]), "folder": cells["run"].folder.as_posix()}))
+        run = run_lesson(json.loads(arguments[0]) | FIXED)["run"]
+        facts = {"seconds": time.perf_counter() - started, "peak_gb": peak_memory(), "tile": run.settings["TILE"]}
+        facts |= {"precision": nst_utils.choose_precision(), "folder": run.folder.as_posix()}
+        print(json.dumps({**facts, "size": list(run.generated_image.shape[2:0:-1])}))
 
 
 def describe_machine():
@@ -371,6 +347,8 @@ def main():
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.chdir(ROOT)
+    for name in [name for name in os.environ if name.startswith("NST_")]:
+        del os.environ[name]  # what is measured does not depend on them
 
     if arguments.child:
         run_child(*arguments.child)

@@ -97,16 +97,16 @@ class _Stop:
 
 
 def execute(notebook):
-    """Run all cells of a notebook in place; return the folder of the run that it made and the signal that ended it."""
+    """Run all cells of a notebook in place; return the folder of its run and the exit status that says how it ended."""
     client = _Progress(notebook, timeout=None, resources={"metadata": {"path": str(ROOT)}})
     client.kernel_manager_class = _KernelManager
-    question = nbformat.v4.new_code_cell("run.folder.absolute().as_posix()")
+    question = nbformat.v4.new_code_cell("run.folder.absolute().as_posix(), run.state")
     with client.setup_kernel():
         stop = _Stop(client)
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
                 client.say(f"— {heading[1]}")
-            trains = cell.cell_type == "code" and "run.epochs(" in cell.source
+            trains = "training" in cell.metadata.get("tags", [])
             if stop.received and stop.training is None:
                 raise KeyboardInterrupt
             stop.training = True if trains else stop.training
@@ -115,7 +115,8 @@ def execute(notebook):
         notebook.cells.append(question)
         answer = client.execute_cell(question, len(notebook.cells) - 1)
         notebook.cells.pop()
-    return Path(ast.literal_eval(answer.outputs[0]["data"]["text/plain"])), stop.received
+    folder, state = ast.literal_eval(answer.outputs[0]["data"]["text/plain"])
+    return Path(folder), 0 if state == "finished" else 128 + (stop.received or signal.SIGINT)
 
 
 def _formula(tex, size):
@@ -185,12 +186,14 @@ def main():
     started = time.monotonic()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     try:
-        folder, received = execute(notebook)
+        folder, status = execute(notebook)
     except KeyboardInterrupt:
-        sys.exit("\nStopped before the training began.")
+        print("\nStopped before the training began.")
+        sys.exit(128 + signal.SIGINT)
     except CellExecutionError as error:
         if error.ename == "KeyboardInterrupt":
-            sys.exit("\nStopped.")
+            print("\nStopped.")
+            sys.exit(128 + signal.SIGINT)
         sys.exit(f"\nThe notebook stopped: {error.ename}: {error.evalue}")
     if options.store:
         store(notebook)
@@ -198,13 +201,12 @@ def main():
     try:
         paths.append(save_page(notebook, paths[0]))
     except OSError as error:
-        received = received or 1
+        status = status or 1
         print(f"\nThe run is complete, but its page could not be written: {error}", file=sys.stderr)
     print(f"\nDone in {time.monotonic() - started:.0f} s.")
     for path in paths:
         print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-    if received:
-        sys.exit(1 if received == 1 else 128 + received)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""The functions that the notebook defines, taken from the notebook: properties, references, hand-worked values."""
+"""The functions that the notebook defines, taken from the notebook, and nst/lesson.py, which takes them from there."""
 
-import os
-import subprocess
-import sys
+import hashlib
+import inspect
+import json
 
 import numpy as np
 import pytest
 
 import nst_utils
-from conftest import ROOT, run_cell
-
-tf = nst_utils.tf
+from conftest import SETTINGS, paint, prepare, train
+from nst.backend import tf
+from nst.lesson import describe_lesson, lesson_cells, run_cell, run_lesson
 
 
 def activations(height, width, channels, seed=0):
@@ -84,18 +84,9 @@ def test_gram_matrix_is_symmetric_and_positive(lesson):
 
 
 def test_gram_matrix_forgets_where(lesson):
-    A = tf.constant(np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32))
+    A = activations(3, 8, 1)[0, :, :, 0]
     shuffled = tf.gather(A, np.random.default_rng(1).permutation(8), axis=1)
-    assert np.allclose(lesson["gram_matrix"](A), lesson["gram_matrix"](shuffled), atol=1e-5)
-
-
-def test_gradient_of_the_gram_matrix_is_that_of_tensorflow(lesson):
-    A = tf.Variable(activations(3, 4, 2)[0, :, :, 0])
-    for dG in (tf.eye(3), tf.constant([[0.0, 1.0, 2.0], [3.0, 0.0, 4.0], [5.0, 6.0, 7.0]])):  # symmetric and not
-        with tf.GradientTape(persistent=True) as tape:
-            ours = tf.reduce_sum(dG * lesson["gram_matrix"](A))
-            reference = tf.reduce_sum(dG * tf.matmul(A, A, transpose_b=True))
-        assert np.allclose(tape.gradient(ours, A), tape.gradient(reference, A), rtol=1e-5)
+    assert np.allclose(lesson["gram_matrix"](A), lesson["gram_matrix"](shuffled), rtol=1e-5)
 
 
 # ---- style cost
@@ -162,17 +153,17 @@ def test_smoothness_cost_is_zero_for_a_flat_picture_and_grows_with_edges(lesson,
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_costs_are_float32_in_every_precision(lesson, tiny_vgg, picture, precision):
-    layers = [("block1_conv1", 1.0), ("block2_conv1", 1.0)]
-    outputs = nst_utils.get_layer_outputs(tiny_vgg, layers, precision)
+    outputs = nst_utils.get_layer_outputs(tiny_vgg, ["block1_conv1", "block2_conv1"], precision)
     a, b = (outputs(nst_utils.preprocess_image(picture(40, 36, seed))) for seed in (1, 2))
-    for J in (lesson["compute_content_cost"](a, b), lesson["compute_style_cost"](a, b, layers[:1])):
+    assert a[0].dtype == precision
+    for J in (lesson["compute_content_cost"](a, b), lesson["compute_style_cost"](a, b, [("block1_conv1", 1.0)])):
         assert J.dtype == tf.float32
         assert J > 0
 
 
 def test_gradient_agrees_with_finite_differences(lesson, tiny_vgg, picture):
     style_layers = [("block1_conv1", 0.5), ("block2_conv2", 0.5)]
-    outputs = nst_utils.get_layer_outputs(tiny_vgg, [*style_layers, ("block2_conv1", 1)])
+    outputs = nst_utils.get_layer_outputs(tiny_vgg, ["block1_conv1", "block2_conv2", "block2_conv1"])
     a_C = outputs(nst_utils.preprocess_image(picture(33, 47, 1)))
     a_S = outputs(nst_utils.preprocess_image(picture(40, 36, 2)))
 
@@ -196,168 +187,123 @@ def test_gradient_agrees_with_finite_differences(lesson, tiny_vgg, picture):
         assert np.isclose(difference, tf.norm(gradient), rtol=0.01), "slope along the gradient"
 
 
-# ---- pictures in tiles
+# ---- the training
 
 
-@pytest.fixture
-def look_at(lesson, tiny_vgg, picture):
-    """A function that returns a Look for a tile size, with the notebook's layers on a tiny network."""
-    layers = [*lesson["STYLE_LAYERS"], (lesson["CONTENT_LAYER"], 1)]
-
-    def make(tile, precision="float32"):
-        network = nst_utils.get_layer_outputs(tiny_vgg, layers, precision)
-        return nst_utils.Look(network, lesson["mean_gram_matrix"], tile, [picture(80, 90)])
-
-    return make
+@pytest.mark.parametrize(("refines", "share", "memory"), [(False, 1.0, 0.9), (True, 0.4, 0.5)])
+def test_rate_falls_to_zero_and_refining_is_gentler(lesson, refines, share, memory):
+    optimizer = lesson["make_optimizer"](20, refines)
+    rate = optimizer._learning_rate  # Keras shows the schedule nowhere else
+    assert np.isclose(rate(0), share * lesson["LEARNING_RATE"])
+    assert np.isclose(rate(10), 0.5 * share * lesson["LEARNING_RATE"])
+    assert rate(20) == 0
+    assert (optimizer.beta_1, optimizer.beta_2) == (memory, memory)
 
 
-def costs_and_gradient(lesson, look, image, a_C, a_S):
-    def run(image):
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            a_G = look(image)
-            J_content = lesson["compute_content_cost"](a_C, a_G)
-            J_style = lesson["compute_style_cost"](a_S, a_G, lesson["STYLE_LAYERS"])
-            J = lesson["total_cost"](J_content, J_style, 1000.0, 40.0)
-        return J, J_content, J_style, tape.gradient(J, image)
-
-    return [[result.numpy() for result in function(image)] for function in in_both_modes(run)]
-
-
-@pytest.mark.parametrize(("tile", "shape"), [(64, (203, 171)), (100, (203, 171)), (48, (33, 250))])
-def test_tiles_give_the_costs_and_the_gradient_of_the_whole(lesson, look_at, picture, tile, shape):
-    """Odd sizes, image borders included: every activation is counted once and sees all its pixels."""
-    image, content, style = picture(*shape, 1), picture(*shape, 2), picture(140, 150, 3)
-    whole, tiled = look_at(10_000), look_at(tile)
-    assert tiled.splits(image)
-    assert not whole.splits(image)
-    a_C, a_S = whole(content), whole(style)
-    assert np.allclose(tiled(content)[-1], a_C[-1], rtol=1e-4, atol=1e-6), "content activations, put together"
-    for S in (a_S, tiled(style)):
-        expected = costs_and_gradient(lesson, whole, image, a_C, S)[0]
-        for found in costs_and_gradient(lesson, tiled, image, tiled(content), S):
-            assert np.allclose(found[:3], expected[:3], rtol=1e-5)
-            assert np.linalg.norm(found[3] - expected[3]) < 1e-3 * np.linalg.norm(expected[3])
-            assert np.abs(found[3] - expected[3]).max() < 1e-3 * np.abs(expected[3]).max(), "a seam"
-
-
-def test_a_margin_too_narrow_would_be_noticed(lesson, look_at, picture):
-    image = picture(203, 171, 1)
-    whole, tiled = look_at(10_000), look_at(64)
-    tiled.margin -= 48
-    expected, found = (
-        costs_and_gradient(lesson, look, image, whole(image), whole(image))[0] for look in (whole, tiled)
-    )
-    assert not np.allclose(found[0], expected[0], rtol=1e-5, atol=1e-9)
-
-
-def test_margin_is_what_the_deepest_layer_sees_beyond_its_cell(tiny_vgg, lesson, picture):
-    margins = {}
-    for name in ("block1_conv1", "block1_conv2", "block2_conv1", "block5_conv1"):
-        network = nst_utils.get_layer_outputs(tiny_vgg, [("block1_conv1", 1), (name, 1)])
-        look = nst_utils.Look(network, lesson["mean_gram_matrix"], 64, [picture(40, 40)])
-        margins[name] = look.margin, look.stride
-    assert margins["block1_conv1"] == (1, 1)
-    assert margins["block1_conv2"] == (2, 1)
-    assert margins["block2_conv1"] == (4, 2), "2 + 2 · 1 pixels"
-    assert margins["block5_conv1"] == (80, 16), "70 pixels of a VGG19, to the next multiple of 16"
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_targets_are_rounded_as_the_training_step_rounds(look_at, picture, precision):
-    """Else low precision adds several per cent to the cost: a graph joins operations and rounds less often."""
-    look, image = look_at(10_000, precision), picture(60, 70)
-    for eager, traced in zip(look(image), tf.function(look)(image), strict=True):
-        assert np.allclose(tf.cast(eager, tf.float32), tf.cast(traced, tf.float32), rtol=1e-5, atol=1e-6)
-
-
-def test_tiles_in_low_precision_are_as_good_as_the_whole(lesson, look_at, picture):
-    """Rounding, and ties in the pooling, move the gradient; cutting must not move it further."""
-    image, content = picture(100, 90, 1), picture(100, 90, 2)
-    looks = [look_at(10_000), look_at(10_000, "bfloat16"), look_at(64, "bfloat16")]
-    a_S = [tf.zeros(a.shape) for a in looks[-1](image)]  # far from the image's, so that rounding does not decide
-    exact, whole, tiled = (costs_and_gradient(lesson, look, image, look(content), a_S)[0] for look in looks)
-    assert np.allclose(tiled[:3], exact[:3], rtol=0.02)
-    assert np.linalg.norm(tiled[3] - exact[3]) < 1.5 * np.linalg.norm(whole[3] - exact[3])
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to a processor here")
-def test_tiles_on_a_single_processor():
-    """A graph that calls back into TensorFlow needs two threads, also where there is one processor."""
-    code = """if True:
-        import os
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        import nst_utils, numpy as np
-        layers = {name: (np.ones((3, 3, 3, 3), np.float32), np.ones(3, np.float32)) for name in nst_utils.LAYER_NAMES}
-        network = nst_utils.get_layer_outputs(nst_utils.VGG19("", "", layers), [("block1_conv1", 1)] * 2)
-        image = nst_utils.tf.zeros((1, 80, 80, 3))
-        gram = lambda a: nst_utils.tf.reduce_mean(a) * nst_utils.tf.ones((3, 3))
-        look = nst_utils.Look(network, gram, 64, [image])
-        assert look.splits(image)
-        nst_utils.tf.function(look)(image)
-        print("done")
-    """
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert result.stdout == "done\n", result.stderr
-
-
-# ---- the training step
-
-
-@pytest.fixture
-def ready(lesson, tiny_vgg, notebook):
-    """The notebook's cells up to the training, on a tiny network and small pictures."""
-    namespace = dict(lesson, IMAGE_SIZE=64, EPOCHS=20, vgg=tiny_vgg, PRECISION="float32")
-    cells = ("content_image = ", "vgg_model_outputs = ", "look = ", "sizes = ")
-    functions = ("def compute_style_cost", "def compute_targets", "def prepare", "def train_step")
-    run_cells(notebook, namespace, *cells, *functions)
-    return namespace
-
-
-def run_cells(notebook, namespace, *marks):
-    for mark in marks:
-        cells = [cell for cell in notebook.cells if cell.cell_type == "code" and mark in cell.source]
-        run_cell(cells[0], namespace)
-
-
-def test_training_step_lowers_the_cost_and_stays_in_range(ready):
-    ready["a_C"], ready["a_S"] = ready["compute_targets"](64)
-    generated_image, ready["optimizer"], _ = ready["prepare"](64, 20)
-    step = tf.function(ready["train_step"])
-    costs = [[float(cost) for cost in step(generated_image)] for _ in range(20)]
+def test_training_lowers_the_cost_and_stays_in_range(folder):
+    run = paint(EPOCHS=20, BETA=400.0)
+    costs = [row[2:] for row in run.history]
     assert costs[0][1] == 0, "the picture starts as the content image"
-    assert costs[-1][0] < 0.7 * costs[0][0]
+    assert costs[-1][0] < 0.5 * costs[0][0]
     for J, J_content, J_style in costs:
-        assert np.isclose(J, ready["ALPHA"] * J_content + ready["BETA"] * J_style, rtol=1e-5)
-    image = generated_image.numpy()
+        assert np.isclose(J, 10.0 * J_content + 400.0 * J_style, rtol=1e-5), "J is equation (5) of the settings"
+    image = run.generated_image.numpy()
     assert image.min() >= 0
     assert image.max() <= 1
-    assert np.abs(image - ready["content_image"]).max() > 0.05
+    assert np.abs(image - run.content_image).max() > 0.05
 
 
-def test_edited_settings_take_effect_when_the_cells_below_are_run_again(ready, notebook):
-    def first_costs():
-        ready["a_C"], ready["a_S"] = ready["compute_targets"](64)
-        image, ready["optimizer"], _ = ready["prepare"](64, 20)
-        return [float(cost) for cost in tf.function(ready["train_step"])(image)]
-
-    before = first_costs()
-    ready["BETA"] *= 2
-    ready["STYLE_LAYERS"] = [(name, weight * 3) for name, weight in ready["STYLE_LAYERS"]]
-    run_cells(notebook, ready, "def train_step")
-    after = first_costs()
-    assert np.isclose(after[2], 3 * before[2], rtol=1e-4)
-    assert np.isclose(after[0], 6 * before[0], rtol=1e-4)
+def test_picture_after_30_steps_is_as_it_always_was(tmp_path):
+    """Guards what a student gets with the settings of the notebook; a change of these may change these numbers."""
+    settings = {"WEIGHTS": "standin", "PRECISION": "float32", "IMAGE_SIZE": 96, "EPOCHS": 30}
+    run = run_lesson(settings | {"OUTPUT_DIR": str(tmp_path / "run")})["run"]
+    assert run.history[0][2:] == pytest.approx((1368.49, 0.0, 3.42122), rel=0.002), "before the first step"
+    assert run.history[-1][2:] == pytest.approx((104.17, 1.709, 0.2177), rel=0.02), "after 29 steps"
 
 
-def test_a_larger_size_starts_from_the_picture_before(ready):
-    small, optimizer, rate = ready["prepare"](64, 20)
-    assert np.array_equal(small.numpy(), nst_utils.load_image(ready["CONTENT_IMAGE"], 64))
-    assert np.isclose(rate(0), ready["LEARNING_RATE"])
-    assert rate(20) == 0
-    picture = np.linspace(0, 1, small.shape[1] * 64 * 3, dtype=np.float32).reshape(small.shape)
-    large, optimizer, rate = ready["prepare"](128, 8, picture)
-    assert large.shape[2] == 128
-    assert np.abs(tf.image.resize(large, small.shape[1:3], antialias=True) - picture)[:, 6:-6, 6:-6].max() < 0.02
-    assert np.isclose(rate(0), 0.4 * ready["LEARNING_RATE"])
-    assert rate(8) == 0
+# ---- nst/lesson.py
+
+
+def test_lesson_runs_with_other_settings_in_a_namespace_of_its_own(folder):
+    first = run_lesson(SETTINGS | {"EPOCHS": 2, "OUTPUT_DIR": str(folder)})
+    assert first["EPOCHS"] == 2
+    assert len(first["run"].history) == 2
+    second = run_lesson({"BETA": 7.0}, train=False)
+    assert "run" not in second
+    assert second["BETA"] == 7.0
+    assert second["EPOCHS"] == 200, "settings that are not given are the notebook's"
+    assert first["train_step"] is not second["train_step"]
+
+
+def test_environment_wins_over_the_settings_of_a_lesson(folder, monkeypatch):
+    monkeypatch.setenv("NST_EPOCHS", "3")
+    assert len(run_lesson(SETTINGS | {"EPOCHS": 2})["run"].history) == 3
+
+
+def test_parameters_as_papermill_injects_them(folder, monkeypatch):
+    """Papermill puts a cell of its own after the one tagged parameters, with lists in place of tuples."""
+    monkeypatch.setenv("NST_PRECISION", "float32")  # "auto" would be measured first
+    names = {"__name__": "__main__"}
+    for source, tags in lesson_cells():
+        run_cell(source, names)
+        if "parameters" in tags:
+            run_cell('# Parameters\nIMAGE_SIZE = 48\nEPOCHS = 2\nSTYLE_LAYERS = [["block1_conv1", 1]]\n', names)
+            run_cell('CONTENT_LAYER = "block2_conv1"\n', names)
+    facts = json.loads((names["run"].folder / "settings.json").read_text())
+    assert facts["settings"]["STYLE_LAYERS"] == [["block1_conv1", 1]]
+    assert facts["settings"]["CONTENT_LAYER"] == "block2_conv1"
+    assert facts["generated_image"] == {"width": 48, "height": 32}
+    assert facts["epochs_done"] == 2
+
+
+def test_sources_of_cells_can_be_read(lesson):
+    assert inspect.getsource(lesson["gram_matrix"]).startswith("def gram_matrix(A):\n")
+
+
+def test_lesson_is_described_by_the_sources_of_its_cells(lesson, notebook):
+    sources = [cell.source for cell in notebook.cells if "lesson" in cell.metadata.get("tags", [])]
+    sha256 = hashlib.sha256("\n\n".join(sources).encode()).hexdigest()
+    assert describe_lesson(lesson) == {"sha256": sha256, "as_saved": True}
+    assert describe_lesson(lesson | {"BETA": 7.0})["as_saved"], "settings are recorded by themselves"
+
+
+def source_of(name):
+    """Return the source of the lesson's cell that defines a function."""
+    (source,) = [source for source, _ in lesson_cells() if f"def {name}(" in source]
+    return source
+
+
+@pytest.mark.parametrize("name", ["gram_matrix", "total_cost", "train_step"])
+def test_function_that_is_not_as_saved_is_noticed(lesson, name):
+    names = dict(lesson)
+    run_cell(source_of(name).replace('"""', '"""My own: ', 1), names)
+    assert not describe_lesson(names)["as_saved"], "another source"
+    run_cell(source_of(name), names)
+    assert describe_lesson(names)["as_saved"], "the cell as it was, run again"
+    names[name] = len
+    assert not describe_lesson(names)["as_saved"], "no function with a source"
+    del names[name]
+    assert not describe_lesson(names)["as_saved"], "missing"
+
+
+def test_decorator_belongs_to_the_function(lesson):
+    names = dict(lesson)
+    run_cell(source_of("total_cost").replace("@tf.function\n", ""), names)
+    assert not describe_lesson(names)["as_saved"]
+
+
+def test_changed_function_takes_effect_with_the_training_cell_and_is_recorded(folder):
+    names = prepare()
+    before = train(names)
+    run_cell(source_of("compute_layer_style_cost").replace("(4 * n_C ** 2)", "(2 * n_C ** 2)"), names)
+    after = train(names)
+    assert after.history[0][4] == pytest.approx(2 * before.history[0][4])
+    facts = [json.loads((run.folder / "settings.json").read_text())["lesson"] for run in (before, after)]
+    assert [fact["as_saved"] for fact in facts] == [True, False]
+    assert facts[0]["sha256"] == facts[1]["sha256"]
+
+
+def test_edited_cells_have_another_sum(lesson, edit_notebook):
+    before = describe_lesson(lesson)["sha256"]
+    edit_notebook()
+    assert describe_lesson(lesson)["sha256"] != before

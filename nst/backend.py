@@ -1,0 +1,83 @@
+"""TensorFlow, imported quietly and set up once, and what this machine gives it to work with."""
+
+import contextlib
+import functools
+import math
+import os
+import sys
+from pathlib import Path
+
+import psutil
+
+from nst.errors import NSTError
+
+
+@contextlib.contextmanager
+def _quiet_import():
+    """Keep off the screen what TensorFlow's native code logs before it can be told not to, and choose its Keras."""
+    if "keras" in sys.modules and sys.modules["keras"].backend.backend() != "tensorflow":
+        raise NSTError("Keras has been imported with another backend. Restart, and import nst_utils before Keras.")
+    os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"] = "tensorflow", "0"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else TensorFlow takes a GPU's whole memory at once
+    if len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) == 1:
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")  # Look calls back from a graph, which one thread cannot
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _quiet_import():
+    import keras
+    import tensorflow as tf
+
+tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced anew for each size
+keras.config.set_image_data_format("channels_last")  # whatever a keras.json says
+keras.config.set_floatx("float32")
+tf.config.experimental.enable_tensor_float_32_execution(False)  # on a GPU, "float32" means float32
+
+
+@functools.cache
+def device():
+    """Return what TensorFlow computes on: "CPU", or the name of the first GPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+
+
+def free_memory():
+    """Return how many bytes a CPU can still use, for the machine and for the control groups (containers) around us."""
+    return min(psutil.virtual_memory().available, _free_in_control_groups())
+
+
+def _free_in_control_groups(root=Path("/sys/fs/cgroup"), membership=Path("/proc/self/cgroup")):
+    """Return the smallest rest of a memory limit among our control groups and those above them; infinity for none."""
+    free = math.inf
+    with contextlib.suppress(OSError):  # no Linux
+        for line in membership.read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers == "":  # version 2
+                top, names = root, ("memory.max", "memory.current")
+            elif "memory" in controllers.split(","):
+                top, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            else:
+                continue
+            folder = top / group.strip("/")
+            for place in (folder, *folder.parents):
+                if place == top.parent:
+                    break
+                with contextlib.suppress(OSError, ValueError):  # not there, or no limit ("max")
+                    limit, used = (int((place / name).read_text()) for name in names)
+                    free = min(free, limit - used + _reclaimable(place / "memory.stat"))
+    return max(free, 0)
+
+
+def _reclaimable(file):
+    """Return how many bytes of a control group's memory are files that are kept only until someone needs the room."""
+    numbers = dict(line.split() for line in file.read_text().splitlines())
+    return int(numbers.get("total_inactive_file", numbers.get("inactive_file", 0)))

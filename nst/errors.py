@@ -1,0 +1,25 @@
+"""The one family of exceptions: everything that a reader can mend, with a message that says what, where and how."""
+
+
+class NSTError(ValueError):
+    """Something that a reader can mend."""
+
+    def _render_traceback_(self):
+        """Return what Jupyter shows: the message alone, without the helpers' insides. Elsewhere nothing changes."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class SettingsError(NSTError):
+    """A setting has an unknown name or a value that cannot work."""
+
+
+class ImageError(NSTError):
+    """A picture cannot be used."""
+
+
+class WeightsError(NSTError):
+    """A weights file is missing, damaged or of another network."""
+
+
+class RunError(NSTError):
+    """A run cannot go on, or its files cannot be written."""

@@ -1,0 +1,186 @@
+"""Figures, and the live view of a run."""
+
+import base64
+import io
+import itertools
+import math
+import time
+
+import numpy as np
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from nst.images import to_uint8
+
+
+def show_images(images, titles):
+    """Show images side by side.
+
+    Args:
+        images: list of float RGB images in [0, 1], shape (1, H, W, 3), of any sizes.
+        titles: list of as many strings.
+    """
+    width = 12 / len(images)
+    height = max(width * image.shape[-3] / image.shape[-2] for image in images) + 0.3
+    figure = Figure(figsize=(12, height), layout="constrained")
+    for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True):
+        _draw_image(axes, image)
+        axes.set_title(title, fontsize=11)
+    _show(figure, " | ".join(titles))
+
+
+def show_channels(activations, names, count=5):
+    """Show the channels of some layers that vary most over a picture: bright where their pattern was found.
+
+    Args:
+        activations: list of tensors of shape (1, n_H, n_W, n_C), one per layer.
+        names: list of the layers' names.
+        count: how many channels of each layer.
+    """
+    height = 12 / count * activations[0].shape[1] / activations[0].shape[2] + 0.25
+    figure = Figure(figsize=(12, height * len(names)), layout="constrained")
+    for row, a, name in zip(figure.subplots(len(names), count, squeeze=False), activations, names, strict=True):
+        channels = np.moveaxis(np.asarray(a[0], np.float32), -1, 0)
+        chosen = np.argsort(channels.std(axis=(1, 2)))[::-1][:count]
+        for axes, number in zip(row, chosen, strict=True):
+            axes.imshow(channels[number], cmap="gray", vmax=np.percentile(channels[number], 99.5))
+            axes.set_axis_off()
+            axes.set_title(f"{name}, channel {number}", fontsize=10)
+    _show(figure, "channels of " + ", ".join(names))
+
+
+def plot_costs(history):
+    """Plot J, J_content and J_style over the epochs, on a log axis.
+
+    Args:
+        history: list of rows, from Run.
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    _draw_costs(figure.subplots(), history)
+    _show(figure, "costs over epochs")
+
+
+def show_snapshots(paths, most=6):
+    """Show at most `most` snapshots of a run, evenly spread, the first and the last among them.
+
+    Args:
+        paths: list of pathlib.Path, from Run.snapshots.
+        most: how many at the most, 2 or more.
+    """
+    chosen = [paths[i] for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))})]
+    images = []
+    for path in chosen:
+        with Image.open(path) as picture:
+            images.append(np.asarray(picture, np.float32) / 255.0)
+    show_images(images, [f"epoch {int(path.stem.removeprefix('image_'))}" for path in chosen])
+
+
+class LiveView:
+    """The picture and the cost curve of a run, drawn in one place while the loop runs.
+
+    Args:
+        sizes: list of (size, epochs), from plan_sizes.
+        turned: text that names the settings on which the picture depends most.
+    """
+
+    SECONDS_BETWEEN = 3.0  # one drawing takes about as long as one step
+
+    def __init__(self, sizes, turned):
+        self._sizes, self._turned = sizes, turned
+        self._handle = None
+        self._drawn = -math.inf
+
+    def update(self, image, history, last):
+        """Draw the picture and the costs again, unless that was done a moment ago.
+
+        Args:
+            image: float32 RGB in [0, 1], shape (1, H, W, 3).
+            history: list of rows, from Run; one or more.
+            last: whether to draw in any case.
+        """
+        now = time.perf_counter()
+        if not last and now - self._drawn < self.SECONDS_BETWEEN:
+            return
+        self._drawn = now
+        text = status_line(history, self._sizes)
+        if get_ipython() is None:
+            print(f"{self._turned}   {text}")
+            return
+        bundle = _bundle(self._draw(image, history, text), f"{self._turned}   {text}")
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+    def _draw(self, image, history, text):
+        figure = Figure(figsize=(10, 4.1))  # no layout engine and no text but the axes': this is drawn often
+        _draw_image(figure.add_axes((0.01, 0.02, 0.5, 0.84)), image)
+        axes = figure.add_axes((0.58, 0.13, 0.4, 0.71))
+        _draw_costs(axes, history)
+        axes.set_xlim(0, sum(epochs for _, epochs in self._sizes))
+        figure.suptitle(f"{self._turned}\n{text}", fontsize=10, family="monospace")
+        return figure
+
+
+def status_line(history, sizes):
+    """Return epoch, costs, seconds per epoch and, from the second epoch on, the time left, in one line.
+
+    Args:
+        history: list of rows, from Run.
+        sizes: list of (size, epochs), from plan_sizes.
+    """
+    epoch, seconds, J, J_content, J_style = history[-1]
+    text = f"epoch {epoch + 1}/{sum(epochs for _, epochs in sizes)}"
+    text += f"   J {J:.4g}   J_content {J_content:.3g}   J_style {J_style:.3g}"
+    ends = list(itertools.accumulate(epochs for _, epochs in sizes))
+    now = next(i for i, end in enumerate(ends) if epoch < end)
+    rows = history[ends[now] - sizes[now][1] :]
+    if len(rows) > 1:  # the first epoch holds the tracing
+        per_epoch = (seconds - rows[0][1]) / (len(rows) - 1)
+        epochs_left = ends[now] - epoch - 1  # and then those of the larger sizes, which take longer
+        epochs_left += sum(epochs * (size / sizes[now][0]) ** 2 for size, epochs in sizes[now + 1 :])
+        left = per_epoch * epochs_left
+        text += f"   {per_epoch:.2f} s/epoch   {left // 60:.0f}:{left % 60:02.0f} left"
+    return text
+
+
+def _bundle(figure, text):
+    """Return a figure as a notebook output: a JPEG, and a text for where no pictures are shown."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 88})
+    return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode(), "text/plain": text}
+
+
+def _show(figure, text):
+    if get_ipython() is None:
+        print(text)
+    else:
+        display(_bundle(figure, text), raw=True)
+
+
+def _draw_image(axes, image):
+    picture = Image.fromarray(to_uint8(image))
+    picture.thumbnail((1200, 1200))  # a figure shows no more
+    axes.imshow(picture)
+    axes.set_axis_off()
+
+
+def _draw_costs(axes, history):
+    if not history:
+        return
+    epochs, _, *costs = zip(*history, strict=True)
+    for values, label in zip(costs, ("J", "J_content", "J_style"), strict=True):
+        if max(values) <= 0:  # nothing that a log axis can show
+            continue
+        axes.plot(epochs, values, label=f"${label[0]}_{{{label[2:]}}}$" if "_" in label else f"${label}$")
+    axes.set_yscale("log", nonpositive="mask")
+    if len(epochs) > 1:  # the content cost starts at zero, or near it in low precision: nothing to see there
+        axes.set_ylim(bottom=0.5 * min((min(v[1:]) for v in costs if min(v[1:]) > 0), default=0) or None)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("cost")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()

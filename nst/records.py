@@ -1,0 +1,179 @@
+"""A run's folder: what is written into it, each file whole or not at all, and how a stopped run is read back."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import platform
+import zipfile
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from nst.backend import keras, tf
+from nst.errors import RunError, SettingsError
+from nst.images import save_image, write_file
+
+OUTPUT_FOLDER = Path("output")
+CHECKPOINT = "checkpoint.npz"
+CHECKPOINT_VERSION = 2
+HISTORY_COLUMNS = ("epoch", "seconds", "J", "J_content", "J_style")
+
+
+class Records:
+    """The files of one run.
+
+    Args:
+        facts: dict for settings.json; its "settings" name the folder, which is made when the first file is saved.
+        folder: pathlib.Path of a run to be continued, or None.
+
+    Attributes:
+        folder: pathlib.Path; None until something has been saved.
+        snapshots: list of pathlib.Path.
+    """
+
+    def __init__(self, facts, folder=None):
+        self.facts, self.folder = facts, folder
+        self.snapshots = sorted(folder.glob("image_*.jpg")) if folder else []
+        self._written, self._made = set(), []
+        for leftover in folder.glob(".*.part") if folder else ():  # of a run that was killed
+            leftover.unlink()
+
+    def save_picture(self, image):
+        """Write the result, generated_image.png."""
+        save_image(image, self._path("generated_image.png"))
+
+    def save_snapshot(self, image, epoch):
+        """Write image_NNNNN.jpg, the picture after so many epochs."""
+        path = self._path(f"image_{epoch:05d}.jpg")
+        save_image(image, path)
+        self.snapshots = [*(p for p in self.snapshots if p != path), path]
+
+    def save_checkpoint(self, image, optimizer, history):
+        """Write all that is needed to go on: the picture, the optimizer's variables, the history and the facts."""
+        state = {f"optimizer_{i}": v.numpy() for i, v in enumerate(optimizer.variables)}
+        state |= {"image": image, "history": np.array(history, np.float64).reshape(-1, len(HISTORY_COLUMNS))}
+        state |= {"version": CHECKPOINT_VERSION, "facts": json.dumps(self.facts)}
+        write_file(self._path(CHECKPOINT), lambda file: np.savez(file, **state))
+
+    def save_texts(self, state, history, last=False):
+        """Write settings.json, with how the run stands, and history.csv.
+
+        Args:
+            state: "running", "finished", "stopped" or "failed".
+            history: list of rows, as HISTORY_COLUMNS.
+            last: whether this is the last time. Before, a file that another program holds open (a spreadsheet, on
+                Windows) is left for the next time: the checkpoint has all that it would say.
+        """
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([HISTORY_COLUMNS, *history])
+        facts = {"state": state, "epochs_done": len(history), **self.facts}
+        for name, text in (("settings.json", json.dumps(facts, indent=2) + "\n"), ("history.csv", table.getvalue())):
+            try:
+                write_file(self._path(name), text.encode())
+            except RunError as error:
+                if last or not isinstance(error.__cause__, PermissionError):
+                    raise
+
+    def remove_checkpoint(self):
+        """Remove the checkpoint of a run that is finished."""
+        self._path(CHECKPOINT).unlink(missing_ok=True)
+
+    def discard(self):
+        """Remove the files that were written and the folders that were made, if nothing else is in them."""
+        for path in self._written:
+            path.unlink(missing_ok=True)
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        self.folder, self.snapshots, self._written, self._made = None, [], set(), []
+
+    def _path(self, name):
+        """Return the path of a file in the folder, which is made if it is not there yet."""
+        if self.folder is None:
+            self.folder = self._make_folder(self.facts["settings"])
+        self._written.add(self.folder / name)
+        return self.folder / name
+
+    def _make_folder(self, settings):
+        """Make and return OUTPUT_DIR, or the next free output/<content>-<style>-<NNN>."""
+        folder = Path(settings["OUTPUT_DIR"] or OUTPUT_FOLDER)
+        try:
+            self._made = [p for p in (*reversed(folder.parents), folder) if not p.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            if settings["OUTPUT_DIR"]:
+                open(folder / "settings.json", "x").close()  # fails if another run has just taken the folder
+                self._written.add(folder / "settings.json")
+                return folder
+            stem = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{Path(settings['STYLE_IMAGE']).stem[:80]}"
+            numbers = [path.name[len(stem) + 1 :] for path in folder.iterdir() if path.name.startswith(f"{stem}-")]
+            number = max((int(n) for n in numbers if n.isdecimal()), default=0)
+            while True:
+                number += 1
+                numbered = folder / f"{stem}-{number:03d}"
+                with contextlib.suppress(FileExistsError):  # another run was faster
+                    numbered.mkdir()
+                    self._made.append(numbered)
+                    return numbered
+        except FileExistsError:
+            raise SettingsError(
+                f"{folder} is a file, or has just been taken by another run. Set OUTPUT_DIR to another folder."
+            ) from None
+        except OSError as error:
+            raise RunError(f"{folder} could not be made: {error.strerror}. Set OUTPUT_DIR to another folder.") from None
+
+
+def read_checkpoint(folder):
+    """Return the checkpoint of a stopped run.
+
+    Args:
+        folder: the run's folder.
+
+    Returns:
+        dict of image (float32, shape (1, H, W, 3)), history (list of rows), facts (dict, as in settings.json) and
+        optimizer (list of the values of its variables).
+
+    Raises:
+        SettingsError: there is none, it is damaged, or another version of the tutorial wrote it.
+    """
+    path = Path(folder) / CHECKPOINT
+    if not path.is_file():
+        raise SettingsError(
+            f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue; a finished run has '
+            f'none. Name the folder of a run that was stopped, or set RESUME = "" for a new run.'
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            state = dict(arrays)
+        if state.get("version", 1) != CHECKPOINT_VERSION:
+            raise SettingsError(
+                f'RESUME = "{folder}": another version of this tutorial has written its {CHECKPOINT}, which cannot be '
+                'continued with this one. Set RESUME = "" for a new run.'
+            )
+        count = sum(name.startswith("optimizer_") for name in state)
+        return {
+            "image": state["image"],
+            "history": [(int(row[0]), *row[1:].tolist()) for row in state["history"]],
+            "facts": json.loads(str(state["facts"])),
+            "optimizer": [state[f"optimizer_{i}"] for i in range(count)],
+        }
+    except SettingsError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        raise SettingsError(
+            f'RESUME = "{folder}" cannot be continued: its {CHECKPOINT} is damaged. Set RESUME = "" for a new run.'
+        ) from None
+
+
+def describe_file(path):
+    """Return what a record says of a picture: its name in the settings and the sha256 of the file."""
+    return {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def describe_versions():
+    """Return the versions of what a picture depends on."""
+    modules = {"tensorflow": tf, "keras": keras, "numpy": np, "pillow": Image, "matplotlib": matplotlib}
+    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}

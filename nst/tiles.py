@@ -1,0 +1,200 @@
+"""Looking at a picture through the network, as a whole or, where the memory is small, tile by tile."""
+
+import itertools
+import math
+
+import numpy as np
+
+from nst.backend import device, free_memory, keras, tf
+from nst.errors import RunError
+from nst.images import MIN_SIDE, preprocess_image
+
+
+class Look:
+    """What a network sees in an image: its activations, or of a large image, tile by tile, what the costs need of them.
+
+    A Gram matrix is a sum over positions, so that of a large image can be added up from tiles, and it never takes more
+    memory than one tile. The gradient goes through the tiles a second time, when the whole Gram matrices and with them
+    their gradients are known. Each tile is looked at with a margin as wide as the deepest layer sees beyond its own
+    cell, and its borders are multiples of the deepest stride, so every activation is counted once and computed from
+    all the pixels that it sees: costs and gradients are those of the image as a whole.
+
+    Args:
+        network: keras.Model from get_layer_outputs.
+        mean_gram_matrix: function of activations (1, n_H, n_W, n_C) that returns their mean Gram matrix (n_C, n_C).
+        tile: side of the tiles in pixels; 0 takes tiles where the whole does not fit into the memory that is free, of
+            at most 1024 pixels. On a GPU memory is not checked, and 0 takes none.
+        shape: (H, W) of the largest image that will be looked at; it says what memory is needed.
+
+    Raises:
+        RunError: even with tiles the memory is too small. The message says the largest IMAGE_SIZE that fits.
+    """
+
+    def __init__(self, network, mean_gram_matrix, tile, shape):
+        self.network, self.mean_gram_matrix = network, mean_gram_matrix
+        self.strides = [1024 // output[1] for output in network.compute_output_shape((1, 1024, 1024, 3))]
+        self.stride, reach = 1, 0  # pixels per cell of the deepest layer; pixels that it sees beyond its own cell
+        for layer in reversed(network.layers):
+            if isinstance(layer, keras.layers.Conv2D):
+                reach += layer.kernel_size[0] // 2
+            elif isinstance(layer, keras.layers.MaxPooling2D):
+                reach, self.stride = 2 * reach, 2 * self.stride
+        self.margin = math.ceil(reach / self.stride) * self.stride
+        self._graphs = {}
+        self.tile = self._choose_tile(tile, *shape)
+
+    def __call__(self, image):
+        """Return a list with an entry per layer of the network.
+
+        Args:
+            image: float32 RGB in [0, 1], shape (1, H, W, 3).
+
+        Returns:
+            The activations, each of shape (1, n_H, n_W, n_C); of an image in tiles, the mean Gram matrices
+            (n_C, n_C) of all layers but the last instead.
+        """
+        if self.splits(image):
+            return self._look_at_tiles(image)
+        if not tf.executing_eagerly():
+            return self._whole(image)
+        # A graph rounds less often in low precision: targets must be rounded as the training step rounds.
+        image = tf.convert_to_tensor(image)
+        return self._graph(("whole", *image.shape), self._whole, image)(image)
+
+    def _whole(self, image):
+        return self.network(preprocess_image(image))
+
+    def _graph(self, key, function, *inputs):
+        """Return a function as a graph, of which one is kept for all inputs that have the same key."""
+        if key not in self._graphs:
+            self._graphs[key] = tf.function(function).get_concrete_function(*inputs)
+        return self._graphs[key]
+
+    def splits(self, image):
+        """Return whether an image of shape (1, H, W, 3) is looked at in tiles."""
+        return len(self._tiles(*image.shape[1:3])) > 1
+
+    def memory(self, height, width):
+        """Return about how many bytes training at this size takes, whole or in the tiles chosen.
+
+        A step holds about 3.8 times the activations of all convolutions (measured at 400 to 1200 pixels in float32 and
+        bfloat16); in tiles, those of one tile, and some 8 copies of the image and of the last layer's activations
+        (together 16 of the image for block4_conv2 in bfloat16, measured at 1920 and 3840 pixels).
+        """
+        most, per_pixel = math.prod(max(self._window_lengths(length)) for length in (height, width)), 0.0
+        for layer in self.network.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                itemsize = 2 if layer.compute_dtype == "bfloat16" else 4
+                per_pixel += layer.filters * itemsize / 4 ** (int(layer.name[len("block")]) - 1)
+        whole = 8 * 12 + 8 * self.network.outputs[-1].shape[-1] / self.strides[-1] ** 2 * itemsize
+        return 3.8 * per_pixel * most + whole * height * width * (most < height * width)
+
+    def _choose_tile(self, tile, height, width):
+        free = free_memory()
+        for self.tile in [tile] if tile else (0, *range(1024, 127, -64)):
+            if self.memory(height, width) < free or device() != "CPU":
+                break
+        else:
+            needed, fits = self.memory(height, width), 1.0
+            while fits * max(height, width) >= MIN_SIDE and self.memory(int(fits * height), int(fits * width)) >= free:
+                fits *= 0.98
+            size = int(fits * max(height, width)) // 10 * 10
+            remedy = f"Set IMAGE_SIZE = {size} or less, or close" if size >= 2 * MIN_SIDE else "Close"
+            remedy = "Set TILE = 0 for tiles that fit, or close" if tile else remedy
+            raise RunError(
+                f"{width}×{height} pixels need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
+                f"free. {remedy} other programs."
+            )
+        if self.tile and not tile:
+            print(f"{width}×{height} pixels do not fit into the free memory as a whole: tiles of {self.tile} pixels.")
+        return self.tile
+
+    def _tiles(self, height, width):
+        """Return the tiles of an image, each as two slices, which begin at multiples of the deepest stride."""
+        return list(itertools.product(*map(self._cuts, (height, width))))
+
+    def _cuts(self, length):
+        """Return the slices into which a side of an image is cut."""
+        cells = length // self.stride
+        count = max(1, math.ceil(cells * self.stride / self.tile)) if self.tile else 1
+        edges = [round(i * cells / count) * self.stride for i in range(count)] + [length]
+        return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+    def _window(self, tile, height, width):
+        """Return a tile with its margin as an index of the image, and the tile as two slices of that window."""
+        window, inner = [slice(None)], []
+        for part, length in zip(tile, (height, width), strict=True):
+            window.append(slice(max(0, part.start - self.margin), min(length, part.stop + self.margin)))
+            inner.append(slice(part.start - window[-1].start, part.stop - window[-1].start))
+        return tuple(window), tuple(inner)
+
+    def _window_lengths(self, length):
+        """Return the lengths of the parts of a side of an image, with their margins."""
+        return [min(length, c.stop + self.margin) - max(0, c.start - self.margin) for c in self._cuts(length)]
+
+    def _share(self, tile, height, width, stride):
+        """Return which share of a layer's positions lies in a tile."""
+        cells = [part.stop // stride - part.start // stride for part in tile]
+        return math.prod(cells) / ((height // stride) * (width // stride))
+
+    def _look_at_tiles(self, image):
+        """As __call__, also within a graph, which then calls out for each of the two passes."""
+        size, channels = image.shape[1:3], [output.shape[-1] for output in self.network.outputs]
+        tiles = [(tile, *self._window(tile, *size)) for tile in self._tiles(*size)]
+        dtype, stride = self.network.outputs[-1].dtype, self.strides[-1]
+        content_shape = (1, size[0] // stride, size[1] // stride, channels[-1])
+
+        def look(image):
+            grams = [np.zeros((n_C, n_C), np.float32) for n_C in channels[:-1]]
+            content = np.zeros(content_shape, tf.as_dtype(dtype).as_numpy_dtype)
+            for tile, window, inner in tiles:
+                *found, last = self._pass(tf.constant(image[window]), inner)
+                _cells(content, tile, stride)[:] = last.numpy()
+                for i, gram in enumerate(found):
+                    grams[i] += self._share(tile, *size, self.strides[i]) * gram.numpy()
+            return [*grams, content]
+
+        def look_back(image, *upstream):
+            *d_grams, d_content = upstream
+            total = np.zeros(image.shape, np.float32)
+            for tile, window, inner in tiles:
+                shares = [self._share(tile, *size, stride) for stride in self.strides[:-1]]
+                d_tile = [tf.constant(share * d_gram) for share, d_gram in zip(shares, d_grams, strict=True)]
+                d_tile.append(tf.constant(_cells(d_content, tile, stride)))
+                total[window] += self._pass(tf.constant(image[window]), inner, *d_tile).numpy()
+            return total
+
+        @tf.custom_gradient
+        def call(image):
+            def gradient(*upstream, variables=()):
+                total = tf.numpy_function(look_back, [image, *upstream], tf.float32)
+                total = tf.ensure_shape(total, image.shape)
+                return (total, [None] * len(variables)) if variables else total  # the network is not trained
+
+            found = tf.numpy_function(look, [image], [tf.float32] * len(channels[:-1]) + [dtype])
+            shapes = [(n_C, n_C) for n_C in channels[:-1]] + [content_shape]
+            return [tf.ensure_shape(a, shape) for a, shape in zip(found, shapes, strict=True)], gradient
+
+        return call(image)
+
+    def _pass(self, pixels, inner, *upstream):
+        """Return what the costs need of a window, or with upstream gradients of that, the gradient of its pixels."""
+
+        def look(pixels):
+            cells = [_cells(a, inner, stride) for a, stride in zip(self._whole(pixels), self.strides, strict=True)]
+            return [*(self.mean_gram_matrix(a) for a in cells[:-1]), cells[-1]]
+
+        def backwards(pixels, *upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(pixels)
+                found = look(pixels)
+            return tape.gradient(found, pixels, output_gradients=list(upstream))
+
+        geometry = (bool(upstream), *pixels.shape, *((part.start, part.stop) for part in inner))
+        return self._graph(geometry, backwards if upstream else look, pixels, *upstream)(pixels, *upstream)
+
+
+def _cells(activations, part, stride):
+    """Return those of a layer's activations (1, n_H, n_W, n_C) whose cells lie in a part of the image."""
+    rows, columns = (slice(p.start // stride, p.stop // stride) for p in part)
+    return activations[:, rows, columns]

@@ -1,0 +1,283 @@
+"""VGG19: its weights, their normalisation, the network up to the layers that are asked for, and its precision."""
+
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import socket
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nst.backend import keras, tf
+from nst.errors import SettingsError, WeightsError
+from nst.images import preprocess_image
+
+VGG19_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels), Simonyan & Zisserman 2015
+LAYER_NAMES = tuple(f"block{b}_conv{c}" for b, (n, _) in enumerate(VGG19_BLOCKS, 1) for c in range(1, n + 1))
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "pretrained-model"
+STANDIN_FILE = "vgg19_standin.npz"
+STANDIN_SHA256 = "347df00eee48e6208951753e739709ad75c6a906ab835d085d6bea8b0713caf9"
+NORMALISATION_FILE = "normalisation_images.npz"  # the pictures over which mean activations are set to one
+NORMALISATION_SHA256 = "f0ed51bd5bca778ba4eae61467043beaee25c570f9fa2920a9c709c66a755ac2"
+IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{IMAGENET_FILE}"
+IMAGENET_MD5 = "253f8cb515780f3b799900260a226db6"  # as keras.applications.vgg19 publishes it
+DOWNLOAD_TIMEOUT = 10.0  # seconds without a single byte
+
+
+class VGG19(NamedTuple):
+    """The convolutions of a VGG19 and where they come from.
+
+    name: "imagenet", "standin" or the name of a file. sha256: of that file. layers: dict of layer name to
+    (kernel of shape (3, 3, n_in, n_out), bias of shape (n_out,)), float32; a layer that is missing is an identity.
+    """
+
+    name: str
+    sha256: str
+    layers: dict
+
+
+def load_vgg19(weights="auto", normalise=True, folder=WEIGHTS_FOLDER):
+    """Load the weights of VGG19 and say which. The last ones are kept: asked for again, they come at once.
+
+    Args:
+        weights: "imagenet" (the official Keras file, downloaded into the folder if it is not there), "standin"
+            (the file that comes with this tutorial), "auto" (the first if it can be had, else the second), or the
+            path of a .h5 file of a Keras VGG19 without top.
+        normalise: divide each convolution so that its mean activation over the bundled pictures is 1.
+        folder: where the files lie.
+
+    Returns:
+        VGG19.
+
+    Raises:
+        WeightsError: missing, damaged or other weights than asked for.
+    """
+    folder = Path(folder)
+    file = folder / IMAGENET_FILE if weights in ("auto", "imagenet") else Path(weights)
+    stamp = None
+    with contextlib.suppress(OSError):  # what is wrong with it is said when it is read
+        stamp = file.stat().st_mtime_ns, file.stat().st_size  # another file is read anew
+    return _load(weights, normalise, folder, stamp)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(weights, normalise, folder, stamp):
+    if weights == "auto":
+        try:
+            vgg = _load_imagenet(folder)
+        except WeightsError as error:
+            print(f"Using the stand-in for VGG19: {error}")
+            vgg = _load_standin(folder)
+    elif weights == "imagenet":
+        vgg = _load_imagenet(folder)
+    elif weights == "standin":
+        vgg = _load_standin(folder)
+    else:
+        vgg = _load_h5(Path(weights), Path(weights).name)
+    print(f"Weights: {vgg.name}, sha256 {vgg.sha256[:12]}…")
+    return vgg._replace(layers=normalise_activations(vgg.layers, normalisation_images())) if normalise else vgg
+
+
+def _load_standin(folder):
+    """Read the stand-in: int8 kernels with one scale per output channel (scripts/build_standin.py)."""
+    arrays, sha256 = _read_bundled(folder / STANDIN_FILE, STANDIN_SHA256)
+    names = [name for name in LAYER_NAMES if f"{name}/kernel" in arrays]
+    layers = {n: (arrays[f"{n}/kernel"] * arrays[f"{n}/scale"], arrays[f"{n}/bias"]) for n in names}
+    return VGG19("standin", sha256, layers)
+
+
+def normalisation_images(folder=WEIGHTS_FOLDER):
+    """Return the bundled pictures over which activations are normalised: a list of float32 RGB images in [0, 1]."""
+    arrays, _ = _read_bundled(folder / NORMALISATION_FILE, NORMALISATION_SHA256)
+    return [tf.constant(pixels[np.newaxis] / np.float32(255.0)) for pixels in arrays.values()]
+
+
+def _read_bundled(path, sha256):
+    """Return the arrays of an .npz that comes with the tutorial, and its sha256, which must be the one known."""
+    content = _read(path, "Restore it with: git checkout -- pretrained-model")
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise WeightsError(
+            f"{path} is damaged: its sha256 is {found}, expected {sha256}. "
+            "Restore it with: git checkout -- pretrained-model"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays), found
+
+
+def _load_imagenet(folder):
+    """Read the official file from the folder, downloading it first if it is not there."""
+    path = folder / IMAGENET_FILE
+    if not path.exists():
+        _download_imagenet(path)
+    content = _read(path, "Move it away and run again to download it.")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != IMAGENET_MD5:
+        raise WeightsError(
+            f"{path} is not the file that Keras publishes: its MD5 is {found}, expected {IMAGENET_MD5}. Move it away "
+            f'and run again to download it, or name it in WEIGHTS ("{path}") to use it as it is.'
+        )
+    return _load_h5(path, "imagenet")
+
+
+def _download_imagenet(path):
+    """Fetch the official file with Keras; it appears under its name only when it is whole and has the right hash."""
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as beside:
+            file = keras.utils.get_file(
+                IMAGENET_FILE, IMAGENET_URL, file_hash=IMAGENET_MD5, cache_dir=beside, cache_subdir=""
+            )
+            os.replace(file, path)
+    except Exception as error:  # Keras raises bare Exceptions here, which end in the reason
+        print()  # ends the line of Keras's progress bar
+        raise WeightsError(f"the ImageNet weights could not be downloaded ({str(error).split(' -- ')[-1]}).") from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _load_h5(path, name):
+    """Read a .h5 file of Keras (either of its formats) through Keras's own VGG19."""
+    remedy = 'WEIGHTS must be "auto", "imagenet", "standin" or the path of a .h5 file.'
+    content = _read(path, remedy)
+    if path.suffix != ".h5":
+        raise WeightsError(f"{path} is no .h5 file. {remedy}")
+    model = keras.applications.VGG19(include_top=False, weights=None)
+    model.set_weights([np.full_like(array, np.nan) for array in model.get_weights()])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without weights Keras only warns; they stay NaN here
+            model.load_weights(path)
+    except Exception as error:  # Keras and h5py raise almost anything here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} holds no weights of a Keras VGG19 without top (.h5): {reason}") from error
+    layers = {layer: tuple(v.numpy() for v in model.get_layer(layer).weights) for layer in LAYER_NAMES}
+    for layer, arrays in layers.items():
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise WeightsError(
+                f"{path} holds no weights of a Keras VGG19 without top (.h5): those of {layer} are missing or not "
+                "finite (NaN or infinity)."
+            )
+    return VGG19(name, hashlib.sha256(content).hexdigest(), layers)
+
+
+def _read(path, remedy):
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}). {remedy}") from None
+
+
+def normalise_activations(layers, images):
+    """Divide each convolution's kernel and bias so that its mean activation over some images is 1.
+
+    Gatys, Ecker and Bethge (2016), section 2. For a network of convolutions, ReLUs and max pooling this changes
+    nothing but the scale of each layer: relu(x / m) = relu(x) / m for m > 0.
+
+    Args:
+        layers: dict of layer name to (kernel, bias), as in VGG19.
+        images: list of float32 RGB images in [0, 1], shape (1, H, W, 3).
+
+    Returns:
+        dict like layers.
+    """
+    normalised, previous_mean = {}, 1.0
+    activations = [preprocess_image(image) for image in images]
+    for name in LAYER_NAMES:
+        if name.endswith("conv1") and name != LAYER_NAMES[0]:
+            activations = [tf.nn.max_pool2d(a, 2, 2, "VALID") for a in activations]
+        if name in layers:
+            kernel, bias = layers[name]
+            activations = [tf.nn.relu(tf.nn.conv2d(a, kernel, 1, "SAME") + bias) for a in activations]
+            mean = float(np.mean([tf.reduce_mean(a) for a in activations])) or previous_mean
+            normalised[name] = (kernel * (previous_mean / mean), bias / mean)  # its input comes divided, too
+            previous_mean = mean
+    return normalised
+
+
+def get_layer_outputs(vgg, layer_names, precision="float32"):
+    """Build the network that maps a preprocessed image to the activations of some layers, and ends at the deepest.
+
+    Args:
+        vgg: VGG19, from load_vgg19.
+        layer_names: list of names, two or more.
+        precision: dtype of weights and activations, "float32" or "bfloat16".
+
+    Returns:
+        keras.Model; its outputs are a list, one tensor of shape (1, n_H, n_W, n_C) per name.
+
+    Raises:
+        SettingsError: unknown layer name.
+    """
+    for name in layer_names:
+        check_layer_name(name)
+    deepest = max(LAYER_NAMES.index(name) for name in layer_names)
+    x = inputs = keras.Input((None, None, 3), dtype="float32")
+    outputs = {}
+    for name in LAYER_NAMES[: deepest + 1]:
+        if name.endswith("conv1") and name != LAYER_NAMES[0]:
+            x = keras.layers.MaxPooling2D(2, name=f"before_{name.partition('_')[0]}_pool", dtype=precision)(x)
+        if name in vgg.layers:
+            kernel, bias = vgg.layers[name]
+            convolution = keras.layers.Conv2D(
+                bias.size, 3, padding="same", activation="relu", name=name, dtype=precision, trainable=False
+            )
+            x = convolution(x)
+            convolution.set_weights([kernel, bias])
+        outputs[name] = x
+    return keras.Model(inputs, [outputs[name] for name in layer_names], name="vgg19")
+
+
+def check_layer_name(name):
+    """Raise SettingsError unless VGG19 has a layer of this name."""
+    if name not in LAYER_NAMES:
+        raise SettingsError(f"no layer {name!r} in VGG19. Layers are: {', '.join(LAYER_NAMES)}.")
+
+
+def choose_precision(precision="auto"):
+    """Return the dtype to compute in.
+
+    Args:
+        precision: "float32" and "bfloat16" are returned as they are; "auto" times two convolutions of 64 channels,
+            forward and backward, in both and takes bfloat16 if that needs less than 0.9 times as long. It does so
+            once: asked again, the answer is the same.
+
+    Returns:
+        "float32" or "bfloat16".
+    """
+    return _faster_precision() if precision == "auto" else precision
+
+
+@functools.cache
+def _faster_precision():
+    steps = {}
+    for dtype in ("float32", "bfloat16"):
+        inputs = tf.ones((1, 128, 128, 64), dtype), tf.fill((3, 3, 64, 64), tf.constant(0.01, dtype))
+        steps[dtype] = tf.function(_two_convolutions).get_concrete_function(*inputs), inputs
+    seconds = {dtype: [] for dtype in steps}
+    for _ in range(6):  # in turns, so that a busy moment hits both
+        for dtype, (step, inputs) in steps.items():
+            started = time.perf_counter()
+            step(*inputs).numpy()
+            seconds[dtype].append(time.perf_counter() - started)
+    best = {dtype: statistics.median(times[1:]) for dtype, times in seconds.items()}
+    return "bfloat16" if best["bfloat16"] < 0.9 * best["float32"] else "float32"
+
+
+def _two_convolutions(x, kernel):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))
+        y = tf.nn.relu(tf.nn.conv2d(y, kernel, 1, "SAME"))
+    return tape.gradient(y, x)[0, 0, 0, 0]
