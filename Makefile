@@ -1,6 +1,6 @@
 # make run    paint the default pair; settings come as NST_<NAME>=… in front
 # make lab    open the notebook in JupyterLab
-# make test   all tests
+# make test   the quick tests; make test-all also the slow ones
 # make lint   ruff
 # make bench  measure the speed; SIZE=large paints large pictures
 # make clean  remove the environment and caches, never output/
@@ -8,7 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run lab test lint bench clean
+.PHONY: run lab test test-all lint bench clean
 
 run: .venv/ready
 	$(BIN)/python scripts/run_notebook.py
@@ -17,6 +17,9 @@ lab: .venv/ready
 	$(BIN)/jupyter lab neural_style_transfer.ipynb
 
 test: .venv/ready-for-tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/ready-for-tests
 	$(BIN)/python -m pytest
 
 lint: .venv/ready-for-tests
@@ -40,4 +43,4 @@ bench: .venv/ready
 	@touch $@ .venv/ready
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache __pycache__ tests/__pycache__ scripts/__pycache__
+	rm -rf .venv .pytest_cache .ruff_cache __pycache__ nst/__pycache__ tests/__pycache__ scripts/__pycache__
