@@ -14,7 +14,8 @@ from nst.vgg19 import choose_precision  # float32, or bfloat16 where that is fas
 from nst.vgg19 import get_layer_outputs  # the network up to the layers that you ask for
 from nst.plots import show_channels  # what single channels answer to a picture
 from nst.gradients import product_with_transpose  # A times its own transpose, for the Gram matrix
-from nst.gradients import total_variation  # how much neighbouring pixels differ
+from nst.images import differences  # how much each pixel differs from its neighbours
+from nst.images import colour  # a picture without its light and dark
 from nst.runs import Run  # a run of the training: sizes, epochs, records, live view
 from nst.plots import plot_costs  # the costs over the epochs
 from nst.plots import show_snapshots  # the picture as it grew

@@ -25,28 +25,3 @@ def product_with_transpose(A):
 
     A_T = tf.cast(tf.transpose(A), tf.float32)
     return tf.matmul(A_T, A_T, transpose_a=True), gradient
-
-
-@tf.custom_gradient
-def total_variation(image):
-    """Return the sum of the absolute differences between neighbouring values.
-
-    This is tf.image.total_variation with a gradient that takes a fifth of the time: 3 % of a training step.
-
-    Args:
-        image: float32, shape (1, H, W, 3).
-
-    Returns:
-        float32 scalar.
-    """
-
-    def differences():
-        return image[:, 1:] - image[:, :-1], image[:, :, 1:] - image[:, :, :-1]
-
-    def gradient(upstream):
-        down, right = (tf.sign(difference) for difference in differences())
-        total = tf.pad(down, ((0, 0), (1, 0), (0, 0), (0, 0))) - tf.pad(down, ((0, 0), (0, 1), (0, 0), (0, 0)))
-        total += tf.pad(right, ((0, 0), (0, 0), (1, 0), (0, 0))) - tf.pad(right, ((0, 0), (0, 0), (0, 1), (0, 0)))
-        return upstream * total
-
-    return sum(tf.reduce_sum(tf.abs(difference)) for difference in differences()), gradient

@@ -20,6 +20,7 @@ from nst.backend import tf
 from nst.errors import ImageError, RunError
 
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of the VGG networks' training pictures, 0-255
+LUMINANCE = (0.299, 0.587, 0.114)  # how light red, green and blue are, ITU-R BT.601
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 32  # pixels after resizing: block5 has a sixteenth of them
 MAX_ASPECT_RATIO = 10
@@ -225,7 +226,7 @@ def write_file(path, content):
 
 
 def enlarge_image(image, size):
-    """Enlarge an image (bicubic), leaving out its border, where the zeros that VGG19 adds around it leave marks.
+    """Enlarge an image (bicubic).
 
     Args:
         image: float32 RGB in [0, 1], shape (1, h, w, 3).
@@ -234,9 +235,6 @@ def enlarge_image(image, size):
     Returns:
         float32 tensor, RGB in [0, 1], shape (1, H, W, 3).
     """
-    border = 4  # pixels, replaced by the mirrored ones beside them
-    inner = image[:, border:-border, border:-border]
-    image = tf.pad(inner, ((0, 0), (border, border), (border, border), (0, 0)), "SYMMETRIC")
     return tf.clip_by_value(tf.image.resize(image, size, "bicubic"), 0.0, 1.0)
 
 
@@ -250,3 +248,33 @@ def preprocess_image(image):
         float32 tensor of the same shape, B in about [-104, 151], G in [-117, 138], R in [-124, 131].
     """
     return image[..., ::-1] * 255.0 - tf.constant(IMAGENET_MEAN_BGR)
+
+
+def differences(image):
+    """Return how much each value of an image differs from its neighbours: the root of half the sum of four squares.
+
+    On a slope this is its steepness, whatever its direction. Beyond the edges the image is mirrored, so that values
+    there have four neighbours, too.
+
+    Args:
+        image: float32, shape (1, H, W, 3), H and W at least 2.
+
+    Returns:
+        float32 tensor of the same shape, 0.001 or more, so that it has a gradient everywhere.
+    """
+    padded = tf.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), "REFLECT")
+    down, right = padded[:, 1:, 1:-1] - padded[:, :-1, 1:-1], padded[:, 1:-1, 1:] - padded[:, 1:-1, :-1]
+    down, right = down**2, right**2
+    return tf.sqrt(0.5 * (down[:, 1:] + down[:, :-1] + right[:, :, 1:] + right[:, :, :-1]) + 1e-6)
+
+
+def colour(image):
+    """Return an image without its light and dark: its luminance subtracted (ITU-R BT.601).
+
+    Args:
+        image: float32 RGB in [0, 1], shape (1, H, W, 3).
+
+    Returns:
+        float32 tensor of the same shape, values in [-1, 1]; 0 for greys.
+    """
+    return image - tf.reduce_sum(image * LUMINANCE, axis=-1, keepdims=True)

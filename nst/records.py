@@ -19,7 +19,7 @@ from nst.images import save_image, write_file
 
 OUTPUT_FOLDER = Path("output")
 CHECKPOINT = "checkpoint.npz"
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 HISTORY_COLUMNS = ("epoch", "seconds", "J", "J_content", "J_style")
 
 

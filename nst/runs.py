@@ -81,7 +81,7 @@ class Run:
 
     @functools.cached_property
     def _vgg(self):
-        return load_vgg19(self.settings["WEIGHTS"], self.settings["NORMALISE_ACTIVATIONS"])
+        return load_vgg19(*(self.settings[name] for name in ("WEIGHTS", "NORMALISE_ACTIVATIONS", "POOLING")))
 
     @functools.cached_property
     def _look(self):
@@ -242,7 +242,8 @@ class Run:
 
     def _not_finite(self):
         """Go back to the checkpoint's picture, and return the error that says what is likely wrong."""
-        epoch, name = len(self.history), max(("ALPHA", "BETA", "SMOOTHNESS"), key=self.settings.get)
+        weights = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
+        epoch, name = len(self.history), max(weights, key=self.settings.get)
         checkpoint = read_checkpoint(self.folder)
         self.history = checkpoint["history"]
         self.generated_image.assign(checkpoint["image"])

@@ -67,7 +67,10 @@ SETTINGS = {
     "STYLE_IMAGE": _text("how to paint it"),
     "IMAGE_SIZE": _whole("long side of the picture, in pixels", " of pixels", 32, 20_000),
     "EPOCHS": _whole(
-        "steps of the optimiser at the first size; each further size gets two fifths of those of the one before", "", 1
+        "steps of the optimiser at the first, smallest size; each further size gets half of those of the one before, "
+        "but not less than 20",
+        "",
+        1,
     ),
     "ALPHA": _weight("weight of the content cost"),
     "BETA": _weight("weight of the style cost"),
@@ -88,7 +91,7 @@ SETTINGS = {
     "SIZES": Setting(
         list,
         "sizes to go through, from coarse to fine, such as `[300, 600, 1200]`, of which the last counts as "
-        "`IMAGE_SIZE`; `[]` doubles up to `IMAGE_SIZE` from about 400",
+        "`IMAGE_SIZE`; `[]` begins with 142 to 200 and grows by √2 up to `IMAGE_SIZE`",
         "[] or whole numbers of pixels, 32 to 20000, each larger than the one before, e.g. [300, 600, 1200]",
         _are_sizes,
     ),
@@ -99,6 +102,13 @@ SETTINGS = {
         lambda value: 0 < value <= 1,
     ),
     "SMOOTHNESS": _weight("weight of the difference between neighbouring pixels"),
+    "COLOUR_SMOOTHNESS": _weight("the same for their colours alone, light and dark left out"),
+    "POOLING": Setting(
+        str,
+        'between the blocks of VGG19: `"max"`, as it was trained, or `"average"`',
+        '"max" or "average"',
+        ("max", "average").__contains__,
+    ),
     "NORMALISE_ACTIVATIONS": Setting(
         bool, "mean activation of each layer set to one; `False` for the course's raw numbers"
     ),

@@ -5,6 +5,9 @@ import math
 from nst.errors import SettingsError
 from nst.images import MIN_SIDE
 
+LARGEST_START = 200  # pixels of the long side: a painting shows after seconds, and faces stay whole
+LEAST_EPOCHS = 20  # at a further size: fewer do not paint over what enlarging has blurred
+
 
 def plan_sizes(settings, shapes):
     """Return the sizes at which to paint, from coarse to fine, and how many epochs at each.
@@ -13,8 +16,9 @@ def plan_sizes(settings, shapes):
     large picture that starts from it needs few steps.
 
     Args:
-        settings: dict of the settings. If SIZES is [], IMAGE_SIZE is halved until it is nearest to 400. The first size
-            gets EPOCHS epochs, each further one two fifths of those of the one before.
+        settings: dict of the settings. If SIZES is [], IMAGE_SIZE is divided by the square root of two, again and
+            again, down to 142 to 200. The first size gets EPOCHS epochs, each further one half of those of the one
+            before, so that each takes about as long, but not less than 20.
         shapes: (H, W) of the content and the style image; sizes at which one of them would have a side of less than 32
             pixels are left out.
 
@@ -31,7 +35,8 @@ def plan_sizes(settings, shapes):
             f"Begin with {math.ceil(MIN_SIDE / thinnest)} or more."
         )
     if not sizes:
-        halvings = max(0, round(math.log2(settings["IMAGE_SIZE"] / 400)))
-        sizes = [round(settings["IMAGE_SIZE"] / 2**i) for i in range(halvings, -1, -1)]
-        sizes = [size for size in sizes[:-1] if size * thinnest >= MIN_SIDE] + sizes[-1:]
-    return [(size, max(1, round(settings["EPOCHS"] * 0.4**i))) for i, size in enumerate(sizes)]
+        sizes = [settings["IMAGE_SIZE"]]
+        while round(sizes[0]) > LARGEST_START and sizes[0] / math.sqrt(2) * thinnest >= MIN_SIDE:
+            sizes.insert(0, sizes[0] / math.sqrt(2))
+    least = min(LEAST_EPOCHS, settings["EPOCHS"])
+    return [(round(size), max(least, round(settings["EPOCHS"] / 2**i))) for i, size in enumerate(sizes)]

@@ -9,6 +9,8 @@ from nst.backend import device, free_memory, keras, tf
 from nst.errors import RunError
 from nst.images import MIN_SIDE, preprocess_image
 
+MIRRORED = 16  # pixels around the image: the zeros that VGG19 adds around its input would leave marks
+
 
 class Look:
     """What a network sees in an image: its activations, or of a large image, tile by tile, what the costs need of them.
@@ -18,6 +20,9 @@ class Look:
     their gradients are known. Each tile is looked at with a margin as wide as the deepest layer sees beyond its own
     cell, and its borders are multiples of the deepest stride, so every activation is counted once and computed from
     all the pixels that it sees: costs and gradients are those of the image as a whole.
+
+    Beyond its edges an image goes on mirrored, and gradients flow through the mirror; of the activations, only those of
+    cells that lie in the image, or begin in it, count.
 
     Args:
         network: keras.Model from get_layer_outputs.
@@ -37,7 +42,7 @@ class Look:
         for layer in reversed(network.layers):
             if isinstance(layer, keras.layers.Conv2D):
                 reach += layer.kernel_size[0] // 2
-            elif isinstance(layer, keras.layers.MaxPooling2D):
+            elif isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
                 reach, self.stride = 2 * reach, 2 * self.stride
         self.margin = math.ceil(reach / self.stride) * self.stride
         self._graphs = {}
@@ -62,7 +67,11 @@ class Look:
         return self._graph(("whole", *image.shape), self._whole, image)(image)
 
     def _whole(self, image):
-        return self.network(preprocess_image(image))
+        part = [slice(MIRRORED, MIRRORED + length) for length in image.shape[1:3]]
+        return [_cells(a, part, s) for a, s in zip(self._activations(_mirrored(image)), self.strides, strict=True)]
+
+    def _activations(self, pixels):
+        return self.network(preprocess_image(pixels))
 
     def _graph(self, key, function, *inputs):
         """Return a function as a graph, of which one is kept for all inputs that have the same key."""
@@ -121,28 +130,30 @@ class Look:
         return [slice(*pair) for pair in itertools.pairwise(edges)]
 
     def _window(self, tile, height, width):
-        """Return a tile with its margin as an index of the image, and the tile as two slices of that window."""
+        """Return a tile with its margin as an index of the mirrored image, and the tile as slices of that window."""
         window, inner = [slice(None)], []
         for part, length in zip(tile, (height, width), strict=True):
-            window.append(slice(max(0, part.start - self.margin), min(length, part.stop + self.margin)))
-            inner.append(slice(part.start - window[-1].start, part.stop - window[-1].start))
+            start, stop = part.start + MIRRORED, math.ceil(part.stop / self.stride) * self.stride + MIRRORED
+            window.append(slice(max(0, start - self.margin), min(length + 2 * MIRRORED, stop + self.margin)))
+            inner.append(slice(start - window[-1].start, part.stop + MIRRORED - window[-1].start))
         return tuple(window), tuple(inner)
 
     def _window_lengths(self, length):
         """Return the lengths of the parts of a side of an image, with their margins."""
-        return [min(length, c.stop + self.margin) - max(0, c.start - self.margin) for c in self._cuts(length)]
+        beyond, margin = length + MIRRORED, self.margin
+        return [min(beyond, c.stop + margin) - max(-MIRRORED, c.start - margin) for c in self._cuts(length)]
 
     def _share(self, tile, height, width, stride):
         """Return which share of a layer's positions lies in a tile."""
-        cells = [part.stop // stride - part.start // stride for part in tile]
-        return math.prod(cells) / ((height // stride) * (width // stride))
+        cells = [math.ceil(part.stop / stride) - part.start // stride for part in tile]
+        return math.prod(cells) / (math.ceil(height / stride) * math.ceil(width / stride))
 
     def _look_at_tiles(self, image):
         """As __call__, also within a graph, which then calls out for each of the two passes."""
         size, channels = image.shape[1:3], [output.shape[-1] for output in self.network.outputs]
         tiles = [(tile, *self._window(tile, *size)) for tile in self._tiles(*size)]
         dtype, stride = self.network.outputs[-1].dtype, self.strides[-1]
-        content_shape = (1, size[0] // stride, size[1] // stride, channels[-1])
+        content_shape = (1, math.ceil(size[0] / stride), math.ceil(size[1] / stride), channels[-1])
 
         def look(image):
             grams = [np.zeros((n_C, n_C), np.float32) for n_C in channels[:-1]]
@@ -175,13 +186,13 @@ class Look:
             shapes = [(n_C, n_C) for n_C in channels[:-1]] + [content_shape]
             return [tf.ensure_shape(a, shape) for a, shape in zip(found, shapes, strict=True)], gradient
 
-        return call(image)
+        return call(_mirrored(image))
 
     def _pass(self, pixels, inner, *upstream):
         """Return what the costs need of a window, or with upstream gradients of that, the gradient of its pixels."""
 
         def look(pixels):
-            cells = [_cells(a, inner, stride) for a, stride in zip(self._whole(pixels), self.strides, strict=True)]
+            cells = [_cells(a, inner, s) for a, s in zip(self._activations(pixels), self.strides, strict=True)]
             return [*(self.mean_gram_matrix(a) for a in cells[:-1]), cells[-1]]
 
         def backwards(pixels, *upstream):
@@ -194,7 +205,12 @@ class Look:
         return self._graph(geometry, backwards if upstream else look, pixels, *upstream)(pixels, *upstream)
 
 
+def _mirrored(image):
+    """Return an image with a margin in which it is mirrored at its edge pixels."""
+    return tf.pad(image, ((0, 0), (MIRRORED, MIRRORED), (MIRRORED, MIRRORED), (0, 0)), "REFLECT")
+
+
 def _cells(activations, part, stride):
-    """Return those of a layer's activations (1, n_H, n_W, n_C) whose cells lie in a part of the image."""
-    rows, columns = (slice(p.start // stride, p.stop // stride) for p in part)
+    """Return those of a layer's activations (1, n_H, n_W, n_C) whose cells begin in a part of the image."""
+    rows, columns = (slice(p.start // stride, math.ceil(p.stop / stride)) for p in part)
     return activations[:, rows, columns]

@@ -24,7 +24,7 @@ LAYER_NAMES = tuple(f"block{b}_conv{c}" for b, (n, _) in enumerate(VGG19_BLOCKS,
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "pretrained-model"
 STANDIN_FILE = "vgg19_standin.npz"
-STANDIN_SHA256 = "347df00eee48e6208951753e739709ad75c6a906ab835d085d6bea8b0713caf9"
+STANDIN_SHA256 = "f3044b44995d06ea675793d95700a8addf3522c8c7780edad53b9c6d2142a8cf"
 NORMALISATION_FILE = "normalisation_images.npz"  # the pictures over which mean activations are set to one
 NORMALISATION_SHA256 = "f0ed51bd5bca778ba4eae61467043beaee25c570f9fa2920a9c709c66a755ac2"
 IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -38,14 +38,16 @@ class VGG19(NamedTuple):
 
     name: "imagenet", "standin" or the name of a file. sha256: of that file. layers: dict of layer name to
     (kernel of shape (3, 3, n_in, n_out), bias of shape (n_out,)), float32; a layer that is missing is an identity.
+    pooling: "max" or "average", which goes between the blocks.
     """
 
     name: str
     sha256: str
     layers: dict
+    pooling: str = "max"
 
 
-def load_vgg19(weights="auto", normalise=True, folder=WEIGHTS_FOLDER):
+def load_vgg19(weights="auto", normalise=True, pooling="max", folder=WEIGHTS_FOLDER):
     """Load the weights of VGG19 and say which. The last ones are kept: asked for again, they come at once.
 
     Args:
@@ -53,6 +55,7 @@ def load_vgg19(weights="auto", normalise=True, folder=WEIGHTS_FOLDER):
             (the file that comes with this tutorial), "auto" (the first if it can be had, else the second), or the
             path of a .h5 file of a Keras VGG19 without top.
         normalise: divide each convolution so that its mean activation over the bundled pictures is 1.
+        pooling: "max", as VGG19 was trained, or "average", as Gatys et al. (2016), section 2, prefer.
         folder: where the files lie.
 
     Returns:
@@ -66,11 +69,11 @@ def load_vgg19(weights="auto", normalise=True, folder=WEIGHTS_FOLDER):
     stamp = None
     with contextlib.suppress(OSError):  # what is wrong with it is said when it is read
         stamp = file.stat().st_mtime_ns, file.stat().st_size  # another file is read anew
-    return _load(weights, normalise, folder, stamp)
+    return _load(weights, normalise, pooling, folder, stamp)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(weights, normalise, folder, stamp):
+def _load(weights, normalise, pooling, folder, stamp):
     if weights == "auto":
         try:
             vgg = _load_imagenet(folder)
@@ -84,7 +87,8 @@ def _load(weights, normalise, folder, stamp):
     else:
         vgg = _load_h5(Path(weights), Path(weights).name)
     print(f"Weights: {vgg.name}, sha256 {vgg.sha256[:12]}…")
-    return vgg._replace(layers=normalise_activations(vgg.layers, normalisation_images())) if normalise else vgg
+    layers = normalise_activations(vgg.layers, normalisation_images(), pooling) if normalise else vgg.layers
+    return vgg._replace(layers=layers, pooling=pooling)
 
 
 def _load_standin(folder):
@@ -179,24 +183,25 @@ def _read(path, remedy):
         raise WeightsError(f"{path} cannot be read ({error.strerror}). {remedy}") from None
 
 
-def normalise_activations(layers, images):
+def normalise_activations(layers, images, pooling="max"):
     """Divide each convolution's kernel and bias so that its mean activation over some images is 1.
 
-    Gatys, Ecker and Bethge (2016), section 2. For a network of convolutions, ReLUs and max pooling this changes
-    nothing but the scale of each layer: relu(x / m) = relu(x) / m for m > 0.
+    Gatys, Ecker and Bethge (2016), section 2. For a network of convolutions, ReLUs and pooling this changes nothing but
+    the scale of each layer: relu(x / m) = relu(x) / m for m > 0.
 
     Args:
         layers: dict of layer name to (kernel, bias), as in VGG19.
         images: list of float32 RGB images in [0, 1], shape (1, H, W, 3).
+        pooling: "max" or "average".
 
     Returns:
         dict like layers.
     """
-    normalised, previous_mean = {}, 1.0
+    normalised, previous_mean, kind = {}, 1.0, "MAX" if pooling == "max" else "AVG"
     activations = [preprocess_image(image) for image in images]
     for name in LAYER_NAMES:
         if name.endswith("conv1") and name != LAYER_NAMES[0]:
-            activations = [tf.nn.max_pool2d(a, 2, 2, "VALID") for a in activations]
+            activations = [tf.nn.pool(a, (2, 2), kind, (2, 2), "VALID") for a in activations]
         if name in layers:
             kernel, bias = layers[name]
             activations = [tf.nn.relu(tf.nn.conv2d(a, kernel, 1, "SAME") + bias) for a in activations]
@@ -223,11 +228,12 @@ def get_layer_outputs(vgg, layer_names, precision="float32"):
     for name in layer_names:
         check_layer_name(name)
     deepest = max(LAYER_NAMES.index(name) for name in layer_names)
+    pool = keras.layers.MaxPooling2D if vgg.pooling == "max" else keras.layers.AveragePooling2D
     x = inputs = keras.Input((None, None, 3), dtype="float32")
     outputs = {}
     for name in LAYER_NAMES[: deepest + 1]:
         if name.endswith("conv1") and name != LAYER_NAMES[0]:
-            x = keras.layers.MaxPooling2D(2, name=f"before_{name.partition('_')[0]}_pool", dtype=precision)(x)
+            x = pool(2, name=f"before_{name.partition('_')[0]}_pool", dtype=precision)(x)
         if name in vgg.layers:
             kernel, bias = vgg.layers[name]
             convolution = keras.layers.Conv2D(
