@@ -36,6 +36,8 @@ SETTINGS = {  # of a very small run
     "SIZES": [],
     "LEARNING_RATE": 0.05,
     "SMOOTHNESS": 50.0,
+    "COLOUR_SMOOTHNESS": 100.0,
+    "POOLING": "max",
     "NORMALISE_ACTIVATIONS": True,
     "PRECISION": "float32",
     "TILE": 0,
@@ -141,7 +143,7 @@ def fail_at(epoch):
 def folder(tmp_path, tiny_vgg, monkeypatch):
     """A folder for a run on the tiny network; without OUTPUT_DIR, runs go to tmp_path / "output"."""
     monkeypatch.setattr(nst.records, "OUTPUT_FOLDER", tmp_path / "output")
-    monkeypatch.setattr(nst.runs, "load_vgg19", lambda weights, normalise: tiny_vgg)
+    monkeypatch.setattr(nst.runs, "load_vgg19", lambda weights, normalise, pooling: tiny_vgg._replace(pooling=pooling))
     return tmp_path / "run"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nst.backend import tf
-from nst.gradients import product_with_transpose, total_variation
+from nst.gradients import product_with_transpose
 
 
 def value_and_gradient(function, x, in_graph, weights=3.0):
@@ -48,12 +48,3 @@ def test_product_with_transpose_is_float32_in_low_precision():
     assert np.allclose(value, exact, rtol=1e-6), "computed in float32: rounding would show in the cost"
     assert gradient.dtype == tf.bfloat16
     assert tf.norm(tf.cast(gradient, tf.float32) - exact_gradient) < 0.01 * tf.norm(exact_gradient)
-
-
-@pytest.mark.parametrize("in_graph", [False, True])
-def test_total_variation_is_that_of_tensorflow(picture, in_graph):
-    x = picture(31, 47)
-    value, gradient = value_and_gradient(total_variation, x, in_graph)
-    expected = value_and_gradient(lambda x: tf.image.total_variation(x)[0], x, in_graph)
-    assert np.isclose(value, expected[0], rtol=1e-5)
-    assert np.allclose(gradient, expected[1], atol=1e-6)

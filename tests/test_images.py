@@ -18,7 +18,17 @@ from conftest import ROOT, run_python
 from nst import images
 from nst.backend import keras, tf
 from nst.errors import ImageError, RunError
-from nst.images import enlarge_image, load_image, preprocess_image, save_image, scaled_size, to_uint8, write_file
+from nst.images import (
+    colour,
+    differences,
+    enlarge_image,
+    load_image,
+    preprocess_image,
+    save_image,
+    scaled_size,
+    to_uint8,
+    write_file,
+)
 
 WHITE, RED = (255, 255, 255), (255, 0, 0)
 
@@ -418,19 +428,77 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch, content, s
 # ---- enlarged and preprocessed
 
 
-def test_enlarged_images_keep_their_content_and_lose_the_marks_of_the_border(picture):
+def test_enlarged_images_keep_their_content(picture):
     image = picture(40, 60).numpy()
-    marked = image.copy()
-    marked[:, :2], marked[:, -2:], marked[:, :, :2], marked[:, :, -2:] = 0.0, 1.0, 1.0, 0.0
-    large = enlarge_image(marked, (81, 120)).numpy()
+    large = enlarge_image(image, (81, 120)).numpy()
     assert large.shape == (1, 81, 120, 3)
-    assert 0 <= large.min() <= large.max() <= 1
-    assert np.allclose(large, enlarge_image(image, (81, 120)), atol=1e-6)
-    back = tf.image.resize(large, (40, 60), antialias=True)
-    assert np.abs(back - image)[:, 5:-5, 5:-5].max() < 0.05
+    assert np.abs(tf.image.resize(large, (40, 60), antialias=True) - image).max() < 0.05, "at its borders, too"
+    large = enlarge_image(np.indices((40, 60)).sum(0)[None, ..., None] % 2 * np.ones(3, np.float32), (81, 120))
+    assert (np.min(large), np.max(large)) == (0, 1), "bicubic goes beyond, the colours do not"
 
 
 def test_preprocess_is_that_of_keras(picture):
     image = picture(20, 30)
     reference = keras.applications.vgg19.preprocess_input(image * 255.0)
     assert np.allclose(preprocess_image(image), reference, atol=1e-4)
+
+
+# ---- smoothness and colour
+
+
+def slope(height, width, down, right):
+    """Return a picture whose values grow by so much per pixel."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.repeat((down * y + right * x)[None, ..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0.03, 0.04), (-0.04, 0.03), (0.0, 0.05), (0.05, 0.0)])
+def test_differences_on_a_slope_are_its_steepness_in_any_direction(down, right):
+    inside = differences(slope(7, 9, down, right))[:, 1:-1, 1:-1]
+    assert inside.shape == (1, 5, 7, 3)
+    assert np.allclose(inside, np.hypot(0.05, 0.001), rtol=1e-3)
+
+
+def test_differences_count_mirrored_neighbours_at_the_edges():
+    step = np.zeros((1, 4, 5, 3), np.float32)
+    step[:, 0] = 0.1
+    found = differences(step).numpy()
+    assert np.allclose(found[:, 0], 0.1, rtol=1e-3), "the row below stands above, too"
+    assert np.allclose(found[:, 1], 0.1 / 2**0.5, rtol=1e-3)
+    assert np.allclose(found[:, 2:], 0.001)
+    assert np.allclose(differences(tf.fill((1, 2, 2, 3), 0.7)), 0.001), "flat, and as small as can be"
+
+
+def test_differences_turn_with_the_picture(picture):
+    x = picture(12, 17)
+    for turned in (lambda a: tf.image.rot90(a), lambda a: a[:, ::-1], lambda a: a[:, :, ::-1]):
+        assert np.allclose(differences(turned(x)), turned(differences(x)), atol=1e-6)
+
+
+def test_gradient_of_the_differences_agrees_with_finite_differences(picture):
+    x, weights = picture(9, 11, 1), picture(9, 11, 2)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = tf.reduce_sum(weights * differences(x))
+    gradient = tape.gradient(value, x).numpy()
+    for where in ((0, 0, 0, 1), (0, 0, 5, 0), (0, 1, 10, 2), (0, 8, 3, 1), (0, 4, 6, 0)):
+        step = np.zeros(x.shape, np.float32)
+        step[where] = 0.002
+        above, below = (tf.reduce_sum(weights * (differences(y) - differences(x))) for y in (x + step, x - step))
+        assert np.isclose((above - below) / 0.004, gradient[where], rtol=0.02, atol=0.01), where
+
+
+def test_gradient_of_the_differences_is_finite_where_the_picture_is_flat():
+    x = tf.fill((1, 5, 6, 3), 0.5)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = tf.reduce_sum(differences(x))
+    assert np.array_equal(tape.gradient(value, x), np.zeros(x.shape))
+
+
+def test_colour_has_no_light_and_dark(picture):
+    x, luminance = picture(8, 9), (0.299, 0.587, 0.114)  # ITU-R BT.601
+    assert np.allclose(np.tensordot(colour(x), luminance, 1), 0, atol=1e-6)
+    assert np.allclose(colour(tf.repeat(x[..., :1], 3, axis=-1)), 0, atol=1e-6), "greys"
+    assert np.allclose(colour(x) + np.tensordot(x, luminance, 1)[..., None], x, atol=1e-6)
+    assert np.allclose(colour(tf.constant([[[[1.0, 0, 0]]]])), [[[[0.701, -0.299, -0.299]]]], atol=1e-6)

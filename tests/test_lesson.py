@@ -140,12 +140,15 @@ def test_total_cost_takes_floats_and_tensors(lesson):
         assert J == 11
 
 
-def test_smoothness_cost_is_zero_for_a_flat_picture_and_grows_with_edges(lesson, picture):
+def test_smoothness_cost_is_least_for_a_flat_picture_and_grows_with_edges(lesson, picture):
     cost = lesson["compute_smoothness_cost"]
-    assert cost(tf.fill((1, 4, 5, 3), 0.3)) == 0
+    assert np.isclose(cost(tf.fill((1, 4, 5, 3), 0.3)), 0.001)
     x = picture(12, 9).numpy()
-    expected = (np.abs(np.diff(x, axis=1)).sum() + np.abs(np.diff(x, axis=2)).sum()) / x.size
+    mirrored = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+    neighbours = [mirrored[:, i : i + 12, j : j + 9] for i, j in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    expected = np.sqrt(sum((x - neighbour) ** 2 for neighbour in neighbours) / 2 + 1e-6).mean()
     assert np.isclose(cost(tf.constant(x)), expected, rtol=1e-5)
+    assert cost(tf.constant(2 * x)) > 1.9 * expected
 
 
 # ---- costs through a network
@@ -213,12 +216,17 @@ def test_training_lowers_the_cost_and_stays_in_range(folder):
     assert np.abs(image - run.content_image).max() > 0.05
 
 
-def test_picture_after_30_steps_is_as_it_always_was(tmp_path):
-    """Guards what a student gets with the settings of the notebook; a change of these may change these numbers."""
-    settings = {"WEIGHTS": "standin", "PRECISION": "float32", "IMAGE_SIZE": 96, "EPOCHS": 30}
-    run = run_lesson(settings | {"OUTPUT_DIR": str(tmp_path / "run")})["run"]
-    assert run.history[0][2:] == pytest.approx((1368.49, 0.0, 3.42122), rel=0.002), "before the first step"
-    assert run.history[-1][2:] == pytest.approx((104.17, 1.709, 0.2177), rel=0.02), "after 29 steps"
+def test_picture_after_40_steps_is_as_it_always_was(tmp_path):
+    """Guards what a student gets with the settings of the notebook; a change of these may change these numbers.
+
+    They are those of 20 epochs at 64 and 20 at 96 pixels, in float32 on a CPU, as history.csv has them.
+    """
+    settings = {"WEIGHTS": "standin", "PRECISION": "float32", "SIZES": [64, 96], "EPOCHS": 20}
+    costs = [row[2:] for row in run_lesson(settings | {"OUTPUT_DIR": str(tmp_path / "run")})["run"].history]
+    assert costs[0] == pytest.approx((487.769, 0.0, 2.43884), rel=0.002), "before the first step"
+    assert costs[19] == pytest.approx((132.89, 3.5565, 0.48663), rel=0.02), "before the last one at the first size"
+    assert costs[20] == pytest.approx((118.71, 3.6750, 0.40977), rel=0.02), "enlarged"
+    assert costs[39] == pytest.approx((41.159, 1.8628, 0.11266), rel=0.02), "before the last one"
 
 
 # ---- nst/lesson.py
@@ -231,7 +239,7 @@ def test_lesson_runs_with_other_settings_in_a_namespace_of_its_own(folder):
     second = run_lesson({"BETA": 7.0}, train=False)
     assert "run" not in second
     assert second["BETA"] == 7.0
-    assert second["EPOCHS"] == 200, "settings that are not given are the notebook's"
+    assert second["EPOCHS"] == 160, "settings that are not given are the notebook's"
     assert first["train_step"] is not second["train_step"]
 
 

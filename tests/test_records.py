@@ -50,7 +50,11 @@ def check_files(folder, finished):
 
 def test_a_run_leaves_exactly_the_promised_files(folder):
     pictures = {}
-    run = paint(lambda run: pictures.setdefault(f"image_{len(run.history):05d}.jpg", to_uint8(run.generated_image)))
+
+    def keep(run):
+        pictures[f"image_{len(run.history):05d}.jpg"] = to_uint8(run.generated_image)
+
+    run = paint(keep, LEARNING_RATE=0.2)  # so that the last two differ by more than a JPEG does
     assert run.folder.name == "summer_palace-great_wave-001"
     snapshots = [f"image_{epoch:05d}.jpg" for epoch in (0, 2, 4, 5)]
     assert [path.name for path in run.snapshots] == snapshots
@@ -216,7 +220,7 @@ def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
     assert len(paint(RESUME=str(folder)).history) == 9
 
 
-@pytest.mark.parametrize("version", [None, 1, 3])
+@pytest.mark.parametrize("version", [None, 1, 2])
 def test_checkpoint_of_another_version_is_refused_in_one_sentence(folder, version):
     """At first, checkpoints had no version, and only the number of the epoch in place of the history."""
     folder.mkdir()
@@ -237,7 +241,7 @@ def test_leftovers_of_a_killed_run_are_removed(folder):
 
 def paint_until_killed(folder, resume):
     """What a process does that will be killed; it never ends by itself."""
-    nst.runs.load_vgg19 = lambda weights, normalise: make_tiny_vgg()
+    nst.runs.load_vgg19 = lambda weights, normalise, pooling: make_tiny_vgg()._replace(pooling=pooling)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     tempfile.tempdir = os.path.dirname(folder)  # TensorFlow leaves files there
     paint(**({"RESUME": folder} if resume else {"EPOCHS": 100_000, "SAVE_EVERY": 3, "OUTPUT_DIR": folder}))

@@ -23,7 +23,7 @@ from nst.images import load_image, to_uint8
 from nst.lesson import lesson_cells, run_cell
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
-TWO_SIZES = {"SIZES": [48, 96], "EPOCHS": 10}  # 10 epochs at 48 pixels, 4 at 96
+TWO_SIZES = {"SIZES": [48, 96], "EPOCHS": 10}  # 10 epochs at 48 pixels, 10 at 96
 
 
 def facts_of(folder):
@@ -88,7 +88,7 @@ def test_variable_of_the_environment_wins_without_its_cell(folder, monkeypatch, 
         if "settings" in tags:
             run_cell(source, names)
     names |= {name: copy.deepcopy(value) for name, value in SETTINGS.items() if name != "IMAGE_SIZE"}
-    assert names["IMAGE_SIZE"] == 400
+    assert names["IMAGE_SIZE"] == 512
     run = train(names)
     assert run.content_image.shape[2] == names["IMAGE_SIZE"] == facts_of(run.folder)["settings"]["IMAGE_SIZE"] == 48
     assert "IMAGE_SIZE = 48 (from NST_IMAGE_SIZE)" in capsys.readouterr().out
@@ -110,26 +110,31 @@ def test_a_larger_size_starts_from_the_picture_before(folder, monkeypatch):
     small, large = pictures[9], pictures[10]  # after 10 epochs at 48 pixels, and one at 96
     assert (small.shape, large.shape) == ((1, 32, 48, 3), (1, 64, 96, 3))
     shrunk = tf.image.resize(large, (32, 48), antialias=True)
-    assert np.abs(shrunk - small)[:, 6:-6, 6:-6].mean() < 0.03, "the picture before, and a gentle step"
-    assert np.abs(shrunk - photo).mean() > 0.06, "and not the photo"
+    assert np.abs(shrunk - small).mean() < 0.02, "the picture before, and a gentle step"
+    assert np.abs(shrunk - photo).mean() > 0.04, "and not the photo"
     assert [max(size) for size in decoded] == [48, 48, 96, 96], "content and style, decoded once per size"
-    assert [path.name for path in run.snapshots][-3:] == ["image_00010.jpg", "image_00012.jpg", "image_00014.jpg"]
-    assert [Image.open(path).width for path in run.snapshots[-3:]] == [48, 96, 96]
+    assert [path.name for path in run.snapshots] == [f"image_{epoch:05d}.jpg" for epoch in range(0, 21, 2)]
+    assert [Image.open(path).width for path in run.snapshots] == [48] * 6 + [96] * 5
 
 
 def test_plan_of_sizes():
     def plan(shape=(300, 400), **settings):
         return nst_utils.plan_sizes({"SIZES": [], "EPOCHS": 200} | settings, [shape, (400, 400)])
 
-    assert plan(IMAGE_SIZE=400) == [(400, 200)]
-    assert plan(IMAGE_SIZE=64) == [(64, 200)]
-    assert plan(IMAGE_SIZE=560) == [(560, 200)]
-    assert plan(IMAGE_SIZE=1200) == [(300, 200), (600, 80), (1200, 32)]
-    assert plan(IMAGE_SIZE=3840) == [(480, 200), (960, 80), (1920, 32), (3840, 13)]
+    assert plan(IMAGE_SIZE=512, EPOCHS=160) == [(181, 160), (256, 80), (362, 40), (512, 20)]
+    assert plan(IMAGE_SIZE=400) == [(200, 200), (283, 100), (400, 50)]
+    assert plan(IMAGE_SIZE=201) == [(142, 200), (201, 100)]
+    assert plan(IMAGE_SIZE=200) == [(200, 200)]
+    assert plan(IMAGE_SIZE=160) == [(160, 200)]
+    sizes, epochs = zip(*plan(IMAGE_SIZE=3840, EPOCHS=160), strict=True)
+    assert sizes == (170, 240, 339, 480, 679, 960, 1358, 1920, 2715, 3840)
+    assert epochs == (160, 80, 40, *7 * [20]), "at least 20 of a long run"
+    assert plan(IMAGE_SIZE=400, EPOCHS=4) == [(200, 4), (283, 4), (400, 4)], "and not more than the first ones"
     assert plan(IMAGE_SIZE=1200, SIZES=[1200]) == [(1200, 200)]
-    assert plan(IMAGE_SIZE=500, SIZES=[100, 500], EPOCHS=1) == [(100, 1), (500, 1)]
-    assert plan((120, 1200), IMAGE_SIZE=1200) == [(600, 200), (1200, 80)], "30 pixels are too few"
-    assert plan((63, 600), IMAGE_SIZE=600) == [(600, 200)], "31.5 pixels are, too"
+    assert plan(IMAGE_SIZE=500, SIZES=[100, 250, 500], EPOCHS=1) == [(100, 1), (250, 1), (500, 1)]
+    assert plan(IMAGE_SIZE=500, SIZES=[300, 500]) == [(300, 200), (500, 100)], "as given, and never before them"
+    assert plan((120, 1200), IMAGE_SIZE=1200)[0] == (424, 200), "at 300 its short side has 30 pixels: too few"
+    assert plan((63, 600), IMAGE_SIZE=600) == [(424, 200), (600, 100)], "31.5 pixels are, too"
     with pytest.raises(nst_utils.SettingsError, match="SIZES begins with 200.*Begin with 320 or more"):
         plan((120, 1200), IMAGE_SIZE=1200, SIZES=[200, 1200])
 
@@ -139,7 +144,18 @@ def test_live_line_names_what_was_turned(folder, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch " in line]
     assert run.title == "alpha 20   beta 40   48 → 96 px"
     assert all(line.startswith(f"{run.title}   epoch ") for line in lines), lines
-    assert "epoch 14/14" in lines[-1]
+    assert "epoch 20/20" in lines[-1]
+
+
+# ---- pooling
+
+
+def test_pooling_is_obeyed_recorded_and_kept_by_a_resumed_run(folder):
+    largest, average = paint(), paint(POOLING="average")
+    assert not np.allclose(costs_of(average), costs_of(largest), rtol=0.01)
+    paint(stop_at(3), POOLING="average", OUTPUT_DIR=str(folder))
+    assert facts_of(folder)["settings"]["POOLING"] == "average"
+    assert costs_of(paint(RESUME=str(folder))) == costs_of(average), "though POOLING is max today"
 
 
 # ---- stopped
@@ -213,7 +229,8 @@ def test_stopped_before_the_first_epoch_is_begun_and_can_go_on(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "settings"), [(4, {}), (10, {}), (12, {}), (12, {"TILE": 64}), (12, {"PRECISION": "bfloat16"})]
+    ("epoch", "settings"),
+    [(4, {}), (10, {}), (12, {}), (12, {"TILE": 64}), (12, {"PRECISION": "bfloat16"})],
 )
 def test_stopped_and_resumed_is_the_same_as_in_one_go(folder, epoch, settings):
     """In the middle of a size, at its end, and in the next."""
@@ -303,7 +320,7 @@ def test_killed_before_the_results_is_finished_by_resuming(folder, monkeypatch):
         paint(OUTPUT_DIR=str(folder), **TWO_SIZES)
     assert not (folder / "generated_image.png").exists()
     run = paint(RESUME=str(folder))
-    assert len(run.history) == 14
+    assert len(run.history) == 20
     assert np.array_equal(saved_picture(folder), to_uint8(run.generated_image))
     assert not (folder / "checkpoint.npz").exists()
 
@@ -317,7 +334,7 @@ def test_error_at_the_beginning_of_a_size_keeps_the_one_before(folder):
     assert saved_picture(folder).shape == (32, 48, 3)
     assert (facts_of(folder)["state"], facts_of(folder)["epochs_done"]) == ("failed", 10)
     run = paint(RESUME=str(folder))
-    assert (len(run.history), run.generated_image.shape) == (14, (1, 64, 96, 3))
+    assert (len(run.history), run.generated_image.shape) == (20, (1, 64, 96, 3))
 
 
 # ---- gone wrong
@@ -333,7 +350,7 @@ def test_failed_run_keeps_what_there_is_and_can_go_on(folder):
     assert costs_of(paint(RESUME=str(folder))) == costs_of(paint(EPOCHS=9)), "from the checkpoint after 4 epochs"
 
 
-@pytest.mark.parametrize("name", ["ALPHA", "BETA", "SMOOTHNESS"])
+@pytest.mark.parametrize("name", ["ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS"])
 def test_weight_that_is_far_too_large_is_named_and_the_last_picture_is_kept(folder, name):
     """The costs stay finite here, since a ReLU makes zero of NaN: the picture tells."""
     names = prepare(OUTPUT_DIR=str(folder), SAVE_EVERY=1, **{name: 1e25})

@@ -1,5 +1,6 @@
 """Looking at a picture: tiles give what the whole gives, and are taken where the memory asks for them."""
 
+import math
 import os
 import re
 
@@ -10,10 +11,9 @@ from conftest import run_python
 from nst import tiles
 from nst.backend import tf
 from nst.errors import RunError
+from nst.images import preprocess_image
 from nst.tiles import Look
 from nst.vgg19 import LAYER_NAMES, VGG19, get_layer_outputs
-
-# ---- tiles and the whole
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def look_at(lesson, tiny_vgg):
     """A function that returns a Look for a tile size, with the notebook's layers on a tiny network."""
     names = [*(name for name, _ in lesson["STYLE_LAYERS"]), lesson["CONTENT_LAYER"]]
 
-    def make(tile, precision="float32"):
-        network = get_layer_outputs(tiny_vgg, names, precision)
+    def make(tile, precision="float32", pooling="max"):
+        network = get_layer_outputs(tiny_vgg._replace(pooling=pooling), names, precision)
         return Look(network, lesson["mean_gram_matrix"], tile, (80, 90))
 
     return make
@@ -41,13 +41,57 @@ def costs_and_gradient(lesson, look, image, a_C, a_S, in_graph=True):
     return [result.numpy() for result in (tf.function(run) if in_graph else run)(image)]
 
 
+# ---- the mirrored margin
+
+
+@pytest.mark.parametrize("shape", [(45, 71), (33, 64)])
+def test_pictures_are_looked_at_with_a_mirrored_margin_of_which_no_cell_counts(lesson, look_at, picture, shape):
+    image, look = picture(*shape), look_at(10_000)
+    mirrored = np.pad(image, ((0, 0), (16, 16), (16, 16), (0, 0)), "reflect")
+    activations = look.network(preprocess_image(mirrored))
+    names = [*(name for name, _ in lesson["STYLE_LAYERS"]), lesson["CONTENT_LAYER"]]
+    for found, a, name in zip(look(image), activations, names, strict=True):
+        stride = 2 ** (int(name[5]) - 1)
+        first, (rows, columns) = 16 // stride, (math.ceil(length / stride) for length in shape)
+        assert found.shape[1:3] == (rows, columns), f"{name}: cells that begin in the picture"
+        assert np.allclose(found, a[:, first : first + rows, first : first + columns], rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("tile", [0, 48])
+def test_gradients_flow_through_the_mirror(look_at, picture, tile):
+    """Along the gradient of the two outermost rows, of which the margin holds one more copy or none."""
+    image, look = picture(67, 40).numpy(), look_at(tile, pooling="average")
+    weights = [tf.random.stateless_normal(a.shape, (1, 2)) for a in look(image)]
+
+    def cost(image):
+        return tf.add_n([tf.reduce_mean(w * a) for w, a in zip(weights, look(image), strict=True)])
+
+    with tf.GradientTape() as tape:
+        x = tf.Variable(image)
+        J = cost(x)
+    gradient = tape.gradient(J, x).numpy()
+    for row in (0, 1, 66):
+        direction = np.zeros_like(gradient)
+        direction[:, row] = gradient[:, row] / np.linalg.norm(gradient[:, row])
+        slope = (cost(image + 0.01 * direction) - cost(image - 0.01 * direction)) / 0.02
+        assert np.isclose(slope, np.linalg.norm(gradient[:, row]), rtol=0.02), row
+
+
+# ---- tiles and the whole
+
+
 @pytest.mark.parametrize(
-    ("tile", "shape"), [(100, (139, 171)), (48, (33, 250)), pytest.param(64, (267, 235), marks=pytest.mark.slow)]
+    ("tile", "shape", "pooling"),
+    [
+        (100, (139, 171), "max"),
+        (48, (33, 250), "average"),
+        pytest.param(64, (267, 235), "max", marks=pytest.mark.slow),
+    ],
 )
-def test_tiles_give_the_costs_and_the_gradient_of_the_whole(lesson, look_at, picture, tile, shape):
+def test_tiles_give_the_costs_and_the_gradient_of_the_whole(lesson, look_at, picture, tile, shape, pooling):
     """Odd sizes, image borders included: every activation is counted once and sees all its pixels."""
     image, content, style = picture(*shape, 1), picture(*shape, 2), picture(130, 40, 3)
-    whole, tiled = look_at(10_000), look_at(tile)
+    whole, tiled = look_at(10_000, pooling=pooling), look_at(tile, pooling=pooling)
     assert tiled.splits(image)
     assert not whole.splits(image)
     a_C, a_S = whole(content), whole(style)
@@ -59,6 +103,16 @@ def test_tiles_give_the_costs_and_the_gradient_of_the_whole(lesson, look_at, pic
         assert np.allclose(found[:3], expected[:3], rtol=1e-5), "J, J_content, J_style"
         assert np.linalg.norm(found[3] - expected[3]) < 1e-3 * np.linalg.norm(expected[3]), "gradient"
         assert np.abs(found[3] - expected[3]).max() < 1e-3 * np.abs(expected[3]).max(), "a seam"
+
+
+@pytest.mark.parametrize("deepest", ["block2_conv1", "block2_conv2", "block3_conv1", "block4_conv1"])
+def test_tiles_of_a_shallow_network_give_its_whole(tiny_vgg, picture, lesson, deepest):
+    """Its margin is narrower than the mirrored one, and the last cells begin in the picture and end beyond."""
+    network = get_layer_outputs(tiny_vgg, ["block1_conv1", deepest])
+    whole, tiled = (Look(network, lesson["mean_gram_matrix"], tile, (80, 90)) for tile in (10_000, 48))
+    image = picture(101, 75)
+    assert tiled.splits(image)
+    assert np.allclose(whole(image)[-1], tiled(image)[-1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_margin_too_narrow_would_be_noticed(lesson, look_at, picture):

@@ -230,8 +230,15 @@ def test_errors_without_words_are_named(keras_vgg19, monkeypatch):
 def test_weights_are_loaded_once_for_the_same_settings(capsys):
     first = load_vgg19("standin", normalise=False)
     assert load_vgg19("standin", normalise=False) is first
-    assert capsys.readouterr().out.count("Weights: standin, sha256 347df00eee48…") == 1
+    assert capsys.readouterr().out.count("Weights: standin, sha256 f3044b44995d…") == 1
     assert load_vgg19("standin", normalise=True).layers is not first.layers
+
+
+def test_each_pooling_is_loaded_and_normalised_by_itself(monkeypatch):
+    monkeypatch.setattr(vgg19, "normalise_activations", lambda layers, images, pooling: pooling)
+    for pooling in ("max", "average", "max"):
+        vgg = load_vgg19("standin", pooling=pooling)
+        assert (vgg.pooling, vgg.layers) == (pooling, pooling)
 
 
 def test_a_file_that_has_changed_is_read_anew(altered):
@@ -399,9 +406,10 @@ def test_normalisation_images_come_with_the_tutorial(tmp_path):
         normalisation_images(tmp_path)
 
 
-def test_normalisation_makes_mean_activations_one_and_changes_nothing_else(standin):
-    images = normalisation_images()[:2]
-    normalised = standin._replace(layers=normalise_activations(standin.layers, images))
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_normalisation_makes_mean_activations_one_and_changes_nothing_else(standin, pooling):
+    images, standin = normalisation_images()[:2], standin._replace(pooling=pooling)
+    normalised = standin._replace(layers=normalise_activations(standin.layers, images, pooling))
     before, after = (get_layer_outputs(vgg, LAYER_NAMES) for vgg in (standin, normalised))
     activations = [after(preprocess_image(image)) for image in images]
     for index, name in enumerate(LAYER_NAMES):
@@ -426,6 +434,14 @@ def test_missing_layers_are_identities(tiny_vgg, picture):
     network = get_layer_outputs(tiny_vgg._replace(layers=layers), ["block1_conv1", "block1_conv2"])
     a, b = network(picture(32, 40))
     assert np.array_equal(a, b)
+
+
+def test_pooling_takes_the_largest_or_the_mean_of_four(picture):
+    x = picture(34, 41).numpy()
+    fours = x[:, :34, :40].reshape(1, 17, 2, 20, 2, 3)
+    for pooling, expected in (("max", fours.max((2, 4))), ("average", fours.mean((2, 4)))):
+        network = get_layer_outputs(VGG19("identities", "", {}, pooling), ["block1_conv1", "block2_conv1"])
+        assert np.allclose(network(x)[1], expected, atol=1e-6), pooling
 
 
 def test_unknown_layer_lists_the_layers(tiny_vgg):
