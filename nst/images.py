@@ -81,6 +81,8 @@ def scaled_size(path, size, enlarge=True):
 @contextlib.contextmanager
 def _open(path):
     """Open a picture with Pillow; whatever goes wrong with it becomes an ImageError, and no warning is shown."""
+    if re.match(r"https?:", str(path)):
+        raise ImageError(f"{path} is an address. Download the picture and name the file.")
     path = Path(path)
     _check_image_file(path)
     try:
@@ -103,8 +105,6 @@ def _open(path):
 
 def _check_image_file(path):
     """Raise an error that says more than Pillow would, for what is no picture at all."""
-    if re.match(r"https?:", str(path)):
-        raise ImageError(f"{path} is an address. Download the picture and name the file.")
     try:
         if path.is_dir():
             raise ImageError(f"{path} is a folder. Name a picture in it.{_nearest_names(path / 'picture.jpg')}")

@@ -183,4 +183,4 @@ def _draw_costs(axes, history):
     axes.set_ylabel("cost")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3, frameon=False)

@@ -247,10 +247,10 @@ class Run:
         checkpoint = read_checkpoint(self.folder)
         self.history = checkpoint["history"]
         self.generated_image.assign(checkpoint["image"])
+        kept = f" The picture is that after epoch {len(self.history)} again." if self.history else ""
         return RunError(
             f"In epoch {epoch} a cost or the picture is not finite. The likely cause is {name} = "
-            f"{self.settings[name]:g}, which outweighs the others: lower it, and run again. The picture is that after "
-            f"epoch {len(self.history)} again."
+            f"{self.settings[name]:g}, which outweighs the others: lower it, and run again.{kept}"
         )
 
     def _on_signal(self, number, frame):

@@ -68,7 +68,7 @@ SETTINGS = {
     "IMAGE_SIZE": _whole("long side of the picture, in pixels", " of pixels", 32, 20_000),
     "EPOCHS": _whole(
         "steps of the optimiser at the first, smallest size; each further size gets half of those of the one before, "
-        "but not less than 20",
+        "but not less than 20 (or `EPOCHS`, if that is less)",
         "",
         1,
     ),
@@ -84,20 +84,24 @@ SETTINGS = {
         "finite and 0 or more, at least one above 0",
         _are_layers,
     ),
-    "WEIGHTS": _text(
+    "WEIGHTS": Setting(
+        str,
         '`"imagenet"`, `"standin"`, `"auto"` (the first if it can be had, else the second) or a path to a Keras VGG19 '
-        "`.h5` without top"
+        "`.h5` without top",
+        '"auto", "imagenet", "standin" or the path of a .h5 file',
+        lambda value: value in ("auto", "imagenet", "standin") or value.endswith(".h5"),
     ),
     "SIZES": Setting(
         list,
         "sizes to go through, from coarse to fine, such as `[300, 600, 1200]`, of which the last counts as "
-        "`IMAGE_SIZE`; `[]` begins with 142 to 200 and grows by √2 up to `IMAGE_SIZE`",
+        "`IMAGE_SIZE`; `[]` begins with 142 to 200 and grows by √2 up to `IMAGE_SIZE`, if that is larger",
         "[] or whole numbers of pixels, 32 to 20000, each larger than the one before, e.g. [300, 600, 1200]",
         _are_sizes,
     ),
     "LEARNING_RATE": Setting(
         float,
-        "of the first step, in units of the range from black to white; it falls to 0 along a cosine",
+        "of the first step at the first size, in units of the range from black to white, and 0.4 of it at each further "
+        "size; it falls to 0 along a cosine",
         "a number above 0, at most 1",
         lambda value: 0 < value <= 1,
     ),
@@ -134,7 +138,7 @@ SETTINGS = {
     ),
     "RESUME": Setting(str, "folder of a stopped run, to continue it with its own settings"),
 }
-_KINDS = {str: "a text in quotes", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
+_KINDS = {str: "a text in quotes", bool: "True or False", int: "a whole number", float: "a number", list: "a list"}
 _TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

@@ -5,7 +5,7 @@ import math
 from nst.errors import SettingsError
 from nst.images import MIN_SIDE
 
-LARGEST_START = 200  # pixels of the long side: a painting shows after seconds, and faces stay whole
+LARGEST_START = 200  # pixels of the long side: a painting shows after seconds; from smaller ones faces come apart
 LEAST_EPOCHS = 20  # at a further size: fewer do not paint over what enlarging has blurred
 
 

@@ -2,7 +2,7 @@
 
     python scripts/build_normalisation_images.py
 
-They are copies of the six pictures in images/, so that no result depends on what lies there later. This script is no
+They are copies of six of the pictures in images/, so that no result depends on what lies there later. This script is no
 part of the lesson.
 """
 

@@ -3,7 +3,7 @@
     python scripts/make_examples.py          all of it: about 50 minutes on two cores
     python scripts/make_examples.py strips   one of: strips, gallery, coarse, large, edges
 
-strips: content, style and result of four pairs; gallery: three photos by three paintings; coarse: 1200 pixels, painted
+strips: content, style and result of two pairs; gallery: three photos by three paintings; coarse: 1200 pixels, painted
 at once and from coarse to fine, with details; large: 3840×2160 pixels in full and details with all their pixels, edges
 included; edges: parts of the four edges of three sizes, four times as large (for looking, into output/). Each picture
 is painted with the notebook's own cells and the stand-in weights into output/examples; what is finished there is not
@@ -82,8 +82,8 @@ def detail(picture, across, down, size=DETAIL):
 
 
 def strips():
-    """Write content, style and result of some pairs."""
-    for photo, painting in zip((*PHOTOS, "coffee"), (*PAINTINGS, "summertime"), strict=True):
+    """Write content, style and result of two pairs."""
+    for photo, painting in ((PHOTOS[0], PAINTINGS[0]), ("coffee", "summertime")):
         name = f"{photo}-{painting}"
         row = [resized(p, height=HEIGHT) for p in (source(photo), source(painting), paint(name, photo, painting))]
         composed(row, across=True).save(EXAMPLES / f"{name}.jpg", quality=90)
@@ -103,7 +103,7 @@ def coarse():
     """Write the palace at 1200 pixels, painted at once and from coarse to fine, and a detail of each."""
     pair = PHOTOS[0], PAINTINGS[0]
     pictures = [paint("at-once", *pair, IMAGE_SIZE=1200, SIZES=[1200], EPOCHS=100), large_palace(1200)]
-    rows = [[resized(p, width=DETAIL[0]) for p in pictures], [detail(p, 0.3, 0.4) for p in pictures]]
+    rows = [[resized(p, width=DETAIL[0]) for p in pictures], [detail(p, 0.9, 0.25) for p in pictures]]
     rows = [composed(row, across=True) for row in rows]
     composed(rows, across=False).save(EXAMPLES / "coarse-to-fine.jpg", quality=86)
 

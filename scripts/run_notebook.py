@@ -96,6 +96,10 @@ class _Stop:
             os.kill(self.client.km.provisioner.pid, signal.SIGINT)
 
 
+class _Stopped(Exception):
+    """A signal ended the whole; its arguments are the signal and what to say."""
+
+
 def execute(notebook):
     """Run all cells of a notebook in place; return the folder of its run and the exit status that says how it ended."""
     client = _Progress(notebook, timeout=None, resources={"metadata": {"path": str(ROOT)}})
@@ -108,9 +112,14 @@ def execute(notebook):
                 client.say(f"— {heading[1]}")
             trains = "training" in cell.metadata.get("tags", [])
             if stop.received and stop.training is None:
-                raise KeyboardInterrupt
+                raise _Stopped(stop.received, "Stopped before the training began.")
             stop.training = True if trains else stop.training
-            client.execute_cell(cell, index)
+            try:
+                client.execute_cell(cell, index)
+            except CellExecutionError as error:
+                if error.ename == "KeyboardInterrupt":
+                    raise _Stopped(stop.received or signal.SIGINT, "Stopped.") from None
+                raise
             stop.training = False if trains else stop.training
         notebook.cells.append(question)
         answer = client.execute_cell(question, len(notebook.cells) - 1)
@@ -187,13 +196,10 @@ def main():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     try:
         folder, status = execute(notebook)
-    except KeyboardInterrupt:
-        print("\nStopped before the training began.")
-        sys.exit(128 + signal.SIGINT)
+    except _Stopped as stopped:
+        print(f"\n{stopped.args[1]}")
+        sys.exit(128 + stopped.args[0])
     except CellExecutionError as error:
-        if error.ename == "KeyboardInterrupt":
-            print("\nStopped.")
-            sys.exit(128 + signal.SIGINT)
         sys.exit(f"\nThe notebook stopped: {error.ename}: {error.evalue}")
     if options.store:
         store(notebook)

@@ -242,7 +242,7 @@ def test_pictures_too_large_for_the_memory(load, monkeypatch):
 def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("")
     for path, message in (
-        ("https://example.org/a.jpg", "is an address. Download the picture"),
+        ("https://example.org/a.jpg", "https://example.org/a.jpg is an address. Download the picture"),
         ("images/summer_place.jpg", "images.summer_place.jpg does not exist. In images there is: summer_palace.jpg"),
         ("nowhere/a.jpg", "does not exist. There is no folder nowhere either"),
         (tmp_path / "a.jpg", "does not exist. There is no picture in "),

@@ -372,6 +372,14 @@ def test_cost_that_is_not_finite_ends_the_run(folder):
     assert len(names["run"].history) == facts_of(folder)["epochs_done"] == 4
 
 
+def test_cost_that_is_not_finite_at_once_leaves_nothing_to_go_back_to(folder):
+    names = prepare(OUTPUT_DIR=str(folder))
+    names["total_cost"] = lambda *costs, **weights: tf.constant(math.inf)
+    with pytest.raises(nst_utils.RunError, match="In epoch 0 .*lower it, and run again.$"):
+        train(names)
+    assert not folder.exists()
+
+
 def test_exhausted_memory_names_what_to_lower(folder):
     def exhaust(run):
         if len(run.history) == 3:
