@@ -8,6 +8,7 @@ import linecache
 from pathlib import Path
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "neural_style_transfer.ipynb"
+ENVIRON, WATCH = "__environ__", "__watch__"  # in the namespace of a lesson that a program runs: see run_lesson
 
 
 def lesson_cells():
@@ -17,18 +18,21 @@ def lesson_cells():
     return [(source, tags) for source, tags in cells if "lesson" in tags]
 
 
-def run_lesson(settings=None, train=True):
+def run_lesson(settings=None, train=True, environ=None, watch=None):
     """Run the lesson: the imports, the settings, the definitions and the training.
 
     Args:
-        settings: dict of settings that differ from those in the notebook. In the training, an NST_ variable that is
-            set still wins.
+        settings: dict of settings that differ from those in the notebook.
         train: False stops before the training.
+        environ: dict of NST_ variables that win over the settings; os.environ when None. A caller that has read them
+            already passes {}.
+        watch: function that is called with the Run when it begins and returns its view, which has the methods update
+            and say of plots.LiveView and stands in for it.
 
     Returns:
         dict of all names that the cells have defined, such as compute_content_cost, or run.
     """
-    namespace = {"__name__": "__main__"}
+    namespace = {"__name__": "__main__", ENVIRON: environ, WATCH: watch}
     for source, tags in lesson_cells():
         if "training" in tags and not train:
             break

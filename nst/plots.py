@@ -93,6 +93,10 @@ class LiveView:
         self._handle = None
         self._drawn = -math.inf
 
+    def say(self, text):
+        """Tell how the run begins or ends."""
+        print(text)
+
     def update(self, image, history, last):
         """Draw the picture and the costs again, unless that was done a moment ago.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from nst.backend import device, tf
 from nst.errors import RunError, SettingsError
 from nst.images import enlarge_image, load_image, scaled_size
-from nst.lesson import describe_lesson
+from nst.lesson import WATCH, describe_lesson
 from nst.plots import LiveView
 from nst.records import Records, describe_file, describe_versions, read_checkpoint
 from nst.settings import read_settings
@@ -45,6 +45,7 @@ class Run:
         snapshots: list of pathlib.Path.
         content_image, style_image: float32 RGB images in [0, 1], shape (1, H, W, 3), of the size last painted.
         generated_image: the tf.Variable last painted.
+        plan: list of (size, epochs), from plan_sizes.
         title: text that names the settings on which the picture depends most.
 
     Raises:
@@ -62,13 +63,13 @@ class Run:
         self._namespace = namespace
         content, size = self.settings["CONTENT_IMAGE"], self.settings["IMAGE_SIZE"]
         self._shapes = scaled_size(content, size), scaled_size(self.settings["STYLE_IMAGE"], size, enlarge=False)
-        self._sizes = plan_sizes(self.settings, self._shapes)
-        self._epochs = sum(epochs for _, epochs in self._sizes)
+        self.plan = plan_sizes(self.settings, self._shapes)
+        self._epochs = sum(epochs for _, epochs in self.plan)
         self._begin = self._end = 0  # the epochs of the current size
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self.content_image = self.style_image = self.generated_image = self._records = None
         self._stop, self._saved = threading.Event(), -math.inf
-        sizes = " → ".join(str(size) for size, _ in self._sizes)
+        sizes = " → ".join(str(size) for size, _ in self.plan)
         self.title = f"alpha {self.settings['ALPHA']:g}   beta {self.settings['BETA']:g}   {sizes} px"
 
     @property
@@ -112,7 +113,7 @@ class Run:
             refines: whether the picture is refined, not begun.
         """
         saved = self._checkpoint and self._checkpoint["image"]
-        for size, epochs in self._sizes:
+        for size, epochs in self.plan:
             self._begin, self._end = self._end, self._end + epochs
             done = len(self.history) >= self._end and self._end < self._epochs  # the last size is looked at once more
             if done or (self._stop.is_set() and self.generated_image is not None):  # the first is always begun
@@ -173,7 +174,7 @@ class Run:
             "content_image": describe_file(self.settings["CONTENT_IMAGE"]),
             "style_image": describe_file(self.settings["STYLE_IMAGE"]),
             "generated_image": {"width": self._shapes[0][1], "height": self._shapes[0][0]},
-            "sizes": [list(pair) for pair in self._sizes],
+            "sizes": [list(pair) for pair in self.plan],
             "weights": {"name": self._vgg.name, "sha256": self._vgg.sha256},
             "precision": choose_precision(self.settings["PRECISION"]),
             "device": device(),
@@ -190,8 +191,9 @@ class Run:
             if before["lesson"] != facts["lesson"]:
                 print("The lesson's cells have changed since this run began; the rest is painted with the new ones.")
                 facts["lesson_before"].append(before["lesson"])
-        print(f"Painting with {self._vgg.name} weights in {facts['precision']} on {device()}.")
-        self._records, self._view = Records(facts, folder), LiveView(self._sizes, self.title)
+        watch = self._namespace.get(WATCH) or (lambda run: LiveView(run.plan, run.title))
+        self._records, self._view = Records(facts, folder), watch(self)
+        self._view.say(f"Painting with {self._vgg.name} weights in {facts['precision']} on {device()}.")
         self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
         self._handlers = {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
@@ -229,8 +231,10 @@ class Run:
         elif self.state == "stopped":
             if self.history:
                 self._view.update(self.generated_image, self.history, last=True)
-            print(f"Stopped after epoch {len(self.history)} of {self._epochs}. The picture so far is saved.")
-            print(f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells; after that, set it to "".')
+            self._view.say(
+                f"Stopped after epoch {len(self.history)} of {self._epochs}. The picture so far is saved.\n"
+                f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells; after that, set it to "".'
+            )
 
     def _save(self, snapshot):
         """Save the snapshot, the checkpoint, and what they say in words."""

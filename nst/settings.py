@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nst.errors import SettingsError
+from nst.lesson import ENVIRON
 from nst.vgg19 import check_layer_name
 
 
@@ -147,7 +148,7 @@ def read_settings(namespace, environ=None):
 
     Args:
         namespace: dict that holds them, such as globals().
-        environ: dict of environment variables; os.environ when None.
+        environ: dict of environment variables; when None that of the program that runs the lesson, or os.environ.
 
     Returns:
         dict of all settings, each of its own type. What the environment changes is printed.
@@ -155,6 +156,7 @@ def read_settings(namespace, environ=None):
     Raises:
         SettingsError: missing or misspelt, unknown NST_ name, or a value that cannot work.
     """
+    environ = namespace.get(ENVIRON) if environ is None else environ
     environ = os.environ if environ is None else environ
     for name in SETTINGS:
         if name not in namespace:

@@ -248,6 +248,28 @@ def test_environment_wins_over_the_settings_of_a_lesson(folder, monkeypatch):
     assert len(run_lesson(SETTINGS | {"EPOCHS": 2})["run"].history) == 3
 
 
+def test_a_program_that_runs_the_lesson_decides_and_watches(folder, monkeypatch, capsys):
+    class View:
+        def __init__(self, run):
+            self.run, self.epochs, self.said = run, [], []
+
+        def update(self, image, history, last):
+            self.epochs.append((len(history), last))
+
+        def say(self, text):
+            self.said.append(text)
+
+    monkeypatch.setenv("NST_EPOCHS", "3")
+    views = []
+    watch = lambda run: views.append(View(run)) or views[0]  # noqa: E731
+    run = run_lesson(SETTINGS | {"EPOCHS": 2}, environ={}, watch=watch)["run"]
+    assert len(run.history) == 2, "the program has read the environment, or does not want it"
+    assert views[0].run is run
+    assert views[0].epochs == [(1, False), (2, True)]
+    assert views[0].said == ["Painting with tiny weights in float32 on CPU."]
+    assert capsys.readouterr().out == ""
+
+
 def test_parameters_as_papermill_injects_them(folder, monkeypatch):
     """Papermill puts a cell of its own after the one tagged parameters, with lists in place of tuples."""
     monkeypatch.setenv("NST_PRECISION", "float32")  # "auto" would be measured first
