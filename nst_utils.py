@@ -7,6 +7,7 @@ Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
 from nst.errors import ImageError, NSTError, RunError, SettingsError, WeightsError  # what can go wrong, in plain words
 from nst.settings import read_settings  # the settings as they are, or as NST_ variables have them
 from nst.images import load_image  # a picture as a tensor, its long side so many pixels
+from nst.sources import load_style_images  # the style image, or several
 from nst.plots import show_images  # images side by side
 from nst.images import preprocess_image  # what VGG19 was trained on: BGR, 0-255, mean colour subtracted
 from nst.vgg19 import load_vgg19  # the weights, with mean activations of one
@@ -15,7 +16,7 @@ from nst.vgg19 import get_layer_outputs  # the network up to the layers that you
 from nst.plots import show_channels  # what single channels answer to a picture
 from nst.gradients import product_with_transpose  # A times its own transpose, for the Gram matrix
 from nst.images import differences  # how much each pixel differs from its neighbours
-from nst.images import colour  # a picture without its light and dark
+from nst.colours import colour  # a picture without its light and dark
 from nst.runs import Run  # a run of the training: sizes, epochs, records, live view
 from nst.plots import plot_costs  # the costs over the epochs
 from nst.plots import show_snapshots  # the picture as it grew

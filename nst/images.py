@@ -20,7 +20,6 @@ from nst.backend import tf
 from nst.errors import ImageError, RunError
 
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of the VGG networks' training pictures, 0-255
-LUMINANCE = (0.299, 0.587, 0.114)  # how light red, green and blue are, ITU-R BT.601
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 32  # pixels after resizing: block5 has a sixteenth of them
 MAX_ASPECT_RATIO = 10
@@ -266,15 +265,3 @@ def differences(image):
     down, right = padded[:, 1:, 1:-1] - padded[:, :-1, 1:-1], padded[:, 1:-1, 1:] - padded[:, 1:-1, :-1]
     down, right = down**2, right**2
     return tf.sqrt(0.5 * (down[:, 1:] + down[:, :-1] + right[:, :, 1:] + right[:, :, :-1]) + 1e-6)
-
-
-def colour(image):
-    """Return an image without its light and dark: its luminance subtracted (ITU-R BT.601).
-
-    Args:
-        image: float32 RGB in [0, 1], shape (1, H, W, 3).
-
-    Returns:
-        float32 tensor of the same shape, values in [-1, 1]; 0 for greys.
-    """
-    return image - tf.reduce_sum(image * LUMINANCE, axis=-1, keepdims=True)

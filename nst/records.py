@@ -16,10 +16,13 @@ from PIL import Image
 from nst.backend import keras, tf
 from nst.errors import RunError, SettingsError
 from nst.images import save_image, write_file
+from nst.settings import style_pictures
+from nst.sources import STARTS
 
 OUTPUT_FOLDER = Path("output")
 CHECKPOINT = "checkpoint.npz"
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
+ITS_OWN = ("OUTPUT_DIR", "RESUME", "TILE")  # what a run that is continued takes from the settings of today
 HISTORY_COLUMNS = ("epoch", "seconds", "J", "J_content", "J_style")
 
 
@@ -108,7 +111,8 @@ class Records:
                 open(folder / "settings.json", "x").close()  # fails if another run has just taken the folder
                 self._written.add(folder / "settings.json")
                 return folder
-            stem = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{Path(settings['STYLE_IMAGE']).stem[:80]}"
+            styles = "+".join(Path(path).stem for path, weight in style_pictures(settings["STYLE_IMAGE"]) if weight)
+            stem = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{styles[:80]}"
             numbers = [path.name[len(stem) + 1 :] for path in folder.iterdir() if path.name.startswith(f"{stem}-")]
             number = max((int(n) for n in numbers if n.isdecimal()), default=0)
             while True:
@@ -168,8 +172,63 @@ def read_checkpoint(folder):
         ) from None
 
 
-def describe_file(path):
-    """Return what a record says of a picture: its name in the settings and the sha256 of the file."""
+def settings_of_run(facts, settings):
+    """Return the settings of a stopped run, and print which of these differ from those of today.
+
+    Args:
+        facts: dict, from its checkpoint.
+        settings: dict of the settings of today.
+    """
+    saved = {name: value for name, value in facts["settings"].items() if name in settings and name not in ITS_OWN}
+    saved |= {"OUTPUT_DIR": "", "PRECISION": facts["precision"]}
+    saved |= {name: _with_pairs(saved[name]) for name in ("STYLE_LAYERS", "STYLE_IMAGE")}
+    if saved["WEIGHTS"] == "auto":
+        saved["WEIGHTS"] = facts["weights"]["name"]
+    print(f"Continuing {settings['RESUME']} with its own settings.")
+    for name, value in saved.items():
+        if value != settings[name] and name not in ("OUTPUT_DIR", "PRECISION", "WEIGHTS"):
+            print(f"{name} = {value!r} there, so {settings[name]!r} is not used")
+    return saved
+
+
+def _with_pairs(value):
+    """Return a value as it was before JSON made lists of its tuples."""
+    return [tuple(pair) for pair in value] if isinstance(value, list) else value
+
+
+def facts_that_go_on(facts, checkpoint):
+    """Return the facts of a run that goes on: what it is made of must be the same, and its lessons are kept.
+
+    Args:
+        facts: dict of today.
+        checkpoint: dict, from read_checkpoint.
+
+    Raises:
+        SettingsError: a file or a size is not what the run began with.
+    """
+    before, folder = checkpoint["facts"], facts["settings"]["RESUME"]
+    for key in (*describe_sources(facts["settings"]), "generated_image", "weights", "sizes"):
+        if before[key] != facts[key]:
+            raise SettingsError(f'RESUME = "{folder}": {key} is not what the run began with. Start anew.')
+    lessons = before.get("lesson_before", [])
+    if before["lesson"] != facts["lesson"]:
+        print("The lesson's cells have changed since this run began; the rest is painted with the new ones.")
+        lessons = [*lessons, before["lesson"]]
+    return facts | {"lesson_before": lessons}
+
+
+def describe_sources(settings):
+    """Return what a record says of the pictures that a run is made from: their names in the settings, and sha256."""
+    styles = style_pictures(settings["STYLE_IMAGE"])
+    return {
+        "content_image": _describe_file(settings["CONTENT_IMAGE"]),
+        "style_images": [{**_describe_file(path), "weight": weight} for path, weight in styles],
+        "style_masks": [_describe_file(path) for path in settings["STYLE_MASKS"]],
+        "init_image": None if settings["INIT"] in STARTS else _describe_file(settings["INIT"]),
+    }
+
+
+def _describe_file(path):
     return {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
 
 

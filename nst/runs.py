@@ -7,19 +7,21 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from nst.backend import device, tf
 from nst.errors import RunError, SettingsError
-from nst.images import enlarge_image, load_image, scaled_size
+from nst.images import enlarge_image
 from nst.lesson import WATCH, describe_lesson
 from nst.plots import LiveView
-from nst.records import Records, describe_file, describe_versions, read_checkpoint
-from nst.settings import read_settings
+from nst.records import Records, describe_sources, describe_versions, facts_that_go_on, read_checkpoint, settings_of_run
+from nst.settings import read_settings, style_pictures
 from nst.sizes import plan_sizes
+from nst.sources import check_sources, enlarged_styles, load_sources, start_image
 from nst.tiles import Look
 from nst.vgg19 import choose_precision, get_layer_outputs, load_vgg19
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0  # at the most, however long SAVE_EVERY epochs take
-ITS_OWN = ("OUTPUT_DIR", "RESUME", "TILE")  # what a run that is continued takes from the settings of today
 
 
 class Run:
@@ -43,8 +45,11 @@ class Run:
         history: list of rows (epoch, seconds since the start, J, J_content, J_style). The costs of a row are those
             of the picture at the beginning of that epoch. Epochs are counted through all sizes.
         snapshots: list of pathlib.Path.
-        content_image, style_image: float32 RGB images in [0, 1], shape (1, H, W, 3), of the size last painted.
+        content_image: float32 RGB image in [0, 1], shape (1, H, W, 3), of the size last painted.
+        style_images: list of such images.
         generated_image: the tf.Variable last painted.
+        picture: float32 RGB image in [0, 1], shape (1, H, W, 3), made of it as KEEP_COLOURS and STYLE_MASKS want: what
+            is shown and saved.
         plan: list of (size, epochs), from plan_sizes.
         title: text that names the settings on which the picture depends most.
 
@@ -58,16 +63,15 @@ class Run:
         self.settings = read_settings(namespace, environ={})
         self._checkpoint = read_checkpoint(self.settings["RESUME"]) if self.settings["RESUME"] else None
         if self._checkpoint:
-            self.settings |= _settings_of_run(self._checkpoint["facts"], self.settings)
+            self.settings |= settings_of_run(self._checkpoint["facts"], self.settings)
             namespace.update(self.settings)
         self._namespace = namespace
-        content, size = self.settings["CONTENT_IMAGE"], self.settings["IMAGE_SIZE"]
-        self._shapes = scaled_size(content, size), scaled_size(self.settings["STYLE_IMAGE"], size, enlarge=False)
+        self._shapes = check_sources(self.settings)
         self.plan = plan_sizes(self.settings, self._shapes)
         self._epochs = sum(epochs for _, epochs in self.plan)
         self._begin = self._end = 0  # the epochs of the current size
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
-        self.content_image = self.style_image = self.generated_image = self._records = None
+        self.generated_image = self._records = self._sources = self._painted = None
         self._stop, self._saved = threading.Event(), -math.inf
         sizes = " → ".join(str(size) for size, _ in self.plan)
         self.title = f"alpha {self.settings['ALPHA']:g}   beta {self.settings['BETA']:g}   {sizes} px"
@@ -79,6 +83,18 @@ class Run:
     @property
     def snapshots(self):  # noqa: D102
         return self._records.snapshots if self._records else []
+
+    @property
+    def content_image(self):  # noqa: D102
+        return self._sources.content_image
+
+    @property
+    def style_images(self):  # noqa: D102
+        return self._sources.style_images
+
+    @property
+    def picture(self):  # noqa: D102
+        return self._painted.finish(self.generated_image)
 
     @functools.cached_property
     def _vgg(self):
@@ -98,17 +114,39 @@ class Run:
             image: float32 RGB in [0, 1], shape (1, H, W, 3).
 
         Returns:
-            list of tensors of shape (1, n_H, n_W, n_C); of an image that is looked at in tiles, mean Gram matrices
-            (n_C, n_C) stand in place of the activations of STYLE_LAYERS.
+            list of tensors of shape (1, n_H, n_W, n_C). Of an image that is looked at in tiles, mean Gram matrices
+            (n_C, n_C) stand in place of the activations of STYLE_LAYERS; with STYLE_MASKS those of each mask,
+            (n_masks, n_C, n_C).
         """
-        return self._look(image)
+        return self._look(image, self._guides)
+
+    def look_at_style(self, style_images):
+        """Return what VGG19 sees in the style images: what look returns, and what it is to be for the generated image.
+
+        Args:
+            style_images: list of float32 RGB images in [0, 1], shape (1, H, W, 3).
+
+        Returns:
+            list of tensors. For a single image what look returns; of several the mean Gram matrices, (n_C, n_C), as
+            the weights of STYLE_IMAGE mix them; with STYLE_MASKS all of them, (n_masks, n_C, n_C), scaled as in look.
+        """
+        looks = [self._look(image) for image in style_images]
+        if len(looks) == 1 and not self._guides:
+            return looks[0]
+        layers = [[self._namespace["mean_gram_matrix"](a) for a in layer] for layer in zip(*looks, strict=True)]
+        if self._guides:
+            roots = np.sqrt(self._sources.masks.mean(axis=(1, 2)))
+            return [tf.stack([root * G for root, G in zip(roots, layer, strict=True)]) for layer in layers]
+        weights = [weight for _, weight in style_pictures(self.settings["STYLE_IMAGE"])]
+        return [tf.add_n([weight * G for weight, G in zip(weights, layer, strict=True)]) for layer in layers]
 
     def sizes(self):
         """Yield what is still to be painted, from coarse to fine.
 
         Yields:
-            start: image to begin with, the content image or the picture of the size before, enlarged.
-            content_image, style_image: at this size. All are float32 RGB in [0, 1], shape (1, H, W, 3).
+            start: image to begin with, as INIT says, or the picture of the size before, enlarged.
+            content_image: at this size.
+            style_images: list of images. All are float32 RGB in [0, 1], shape (1, H, W, 3).
             epochs: number of epochs at this size.
             refines: whether the picture is refined, not begun.
         """
@@ -118,14 +156,14 @@ class Run:
             done = len(self.history) >= self._end and self._end < self._epochs  # the last size is looked at once more
             if done or (self._stop.is_set() and self.generated_image is not None):  # the first is always begun
                 continue
-            self.content_image = load_image(self.settings["CONTENT_IMAGE"], size)
-            self.style_image = load_image(self.settings["STYLE_IMAGE"], size, enlarge=False)
+            self._sources = load_sources(self.settings, size)
+            self._guides = self._look.guides(self._sources.masks)
             start = saved if self.generated_image is None else self.generated_image.numpy()
             if start is None:
-                start = self.content_image
+                start = start_image(self.settings, self.content_image)
             elif start.shape != self.content_image.shape:
                 start = enlarge_image(start, self.content_image.shape[1:3])
-            yield start, self.content_image, self.style_image, epochs, self._begin > 0
+            yield start, self.content_image, self.style_images, epochs, self._begin > 0
 
     def epochs(self, generated_image, optimizer):
         """Yield the numbers of the epochs to compute at this size, from 0 or where a stopped run continues.
@@ -135,6 +173,7 @@ class Run:
             optimizer: its Keras optimizer.
         """
         self.generated_image, self.optimizer = generated_image, optimizer
+        self._painted = self._sources  # of this image's size, also when the next size has begun
         optimizer.build([generated_image])
         if self._checkpoint and self._checkpoint["image"].shape == tuple(generated_image.shape):
             if len(optimizer.variables) != len(self._checkpoint["optimizer"]):
@@ -162,7 +201,7 @@ class Run:
         snapshot = done % self.settings["SAVE_EVERY"] == 0 or done == self._end
         if snapshot or now - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save(snapshot)
-        self._view.update(self.generated_image, self.history, last=done == self._epochs)
+        self._view.update(self.picture, self.history, last=done == self._epochs)
 
     def stop(self):
         """End the run after the current step. May be called from another thread."""
@@ -171,8 +210,7 @@ class Run:
     def __enter__(self):
         facts = {
             "settings": self.settings,
-            "content_image": describe_file(self.settings["CONTENT_IMAGE"]),
-            "style_image": describe_file(self.settings["STYLE_IMAGE"]),
+            **describe_sources(self.settings),
             "generated_image": {"width": self._shapes[0][1], "height": self._shapes[0][0]},
             "sizes": [list(pair) for pair in self.plan],
             "weights": {"name": self._vgg.name, "sha256": self._vgg.sha256},
@@ -183,16 +221,11 @@ class Run:
         }
         folder = None
         if self._checkpoint:
-            folder, before = Path(self.settings["RESUME"]), self._checkpoint["facts"]
-            for key in ("content_image", "style_image", "generated_image", "weights", "sizes"):
-                if before[key] != facts[key]:
-                    raise SettingsError(f'RESUME = "{folder}": {key} is not what the run began with. Start anew.')
-            facts["lesson_before"] = before.get("lesson_before", [])
-            if before["lesson"] != facts["lesson"]:
-                print("The lesson's cells have changed since this run began; the rest is painted with the new ones.")
-                facts["lesson_before"].append(before["lesson"])
+            folder, facts = Path(self.settings["RESUME"]), facts_that_go_on(facts, self._checkpoint)
         watch = self._namespace.get(WATCH) or (lambda run: LiveView(run.plan, run.title))
         self._records, self._view = Records(facts, folder), watch(self)
+        for sentence in enlarged_styles(self.settings):
+            self._view.say(sentence)
         self._view.say(f"Painting with {self._vgg.name} weights in {facts['precision']} on {device()}.")
         self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
         self._handlers = {}
@@ -224,13 +257,13 @@ class Run:
         """Save the picture and how the run ended."""
         if self.state == "stopped" and checkpoint:
             self._save(snapshot=False)
-        self._records.save_picture(self.generated_image)
+        self._records.save_picture(self.picture)
         self._records.save_texts(self.state, self.history, last=True)
         if self.state == "finished":
             self._records.remove_checkpoint()
         elif self.state == "stopped":
             if self.history:
-                self._view.update(self.generated_image, self.history, last=True)
+                self._view.update(self.picture, self.history, last=True)
             self._view.say(
                 f"Stopped after epoch {len(self.history)} of {self._epochs}. The picture so far is saved.\n"
                 f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells; after that, set it to "".'
@@ -239,7 +272,7 @@ class Run:
     def _save(self, snapshot):
         """Save the snapshot, the checkpoint, and what they say in words."""
         if snapshot:
-            self._records.save_snapshot(self.generated_image, len(self.history))
+            self._records.save_snapshot(self.picture, len(self.history))
         self._records.save_checkpoint(self.generated_image, self.optimizer, self.history)
         self._records.save_texts("running", self.history)
         self._saved = time.perf_counter()
@@ -261,17 +294,3 @@ class Run:
         if self._stop.is_set():
             raise KeyboardInterrupt  # asked twice: do not wait for the step
         self.stop()
-
-
-def _settings_of_run(facts, settings):
-    """Return the settings of a stopped run, and print which of these differ from those of today."""
-    saved = {name: value for name, value in facts["settings"].items() if name in settings and name not in ITS_OWN}
-    saved |= {"OUTPUT_DIR": "", "PRECISION": facts["precision"]}
-    saved["STYLE_LAYERS"] = [(name, weight) for name, weight in saved["STYLE_LAYERS"]]
-    if saved["WEIGHTS"] == "auto":
-        saved["WEIGHTS"] = facts["weights"]["name"]
-    print(f"Continuing {settings['RESUME']} with its own settings.")
-    for name, value in saved.items():
-        if value != settings[name] and name not in ("OUTPUT_DIR", "PRECISION", "WEIGHTS"):
-            print(f"{name} = {value!r} there, so {settings[name]!r} is not used")
-    return saved

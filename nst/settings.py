@@ -1,7 +1,6 @@
 """Everything that a reader can turn: one table, from which reading, converting and checking follow."""
 
 import ast
-import copy
 import difflib
 import itertools
 import os
@@ -16,9 +15,12 @@ from nst.vgg19 import check_layer_name
 
 
 class Setting(NamedTuple):
-    """kind: type of the value. does: what it does, for the README. allowed: what is said when works(value) is false."""
+    """kind: type of the value, or a tuple of types.
 
-    kind: type
+    does: what it does, for the README. allowed: what is said when works(value) is false.
+    """
+
+    kind: type | tuple
     does: str
     allowed: str = ""
     works: Callable = lambda value: True
@@ -49,6 +51,20 @@ def _are_layers(value):
     return all(_is_layer(name) and _is_weight(weight) for name, weight in value) and any(weight for _, weight in value)
 
 
+def _are_pictures(value):
+    if isinstance(value, str):
+        return bool(value)
+    if not value or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value):
+        return False
+    return all(isinstance(path, str) and path and _is_weight(weight) for path, weight in value) and any(
+        weight for _, weight in value
+    )
+
+
+def _is_start(value):
+    return value in ("content", "noise", "style") or bool(Path(value).suffix)
+
+
 def _is_layer(name):
     check_layer_name(name)
     return True
@@ -65,7 +81,13 @@ def _is_free(folder):
 
 SETTINGS = {
     "CONTENT_IMAGE": _text("what to paint"),
-    "STYLE_IMAGE": _text("how to paint it"),
+    "STYLE_IMAGE": Setting(
+        (str, list),
+        "how to paint it: a picture, or a list of (picture, weight) to mix several; the weights' ratios count",
+        'a text in quotes that is not empty, or a list of (picture, weight), e.g. [("a.jpg", 3), ("b.jpg", 1)], with '
+        "weights that are finite and 0 or more, at least one above 0",
+        _are_pictures,
+    ),
     "IMAGE_SIZE": _whole("long side of the picture, in pixels", " of pixels", 32, 20_000),
     "EPOCHS": _whole(
         "steps of the optimiser at the first, smallest size; each further size gets half of those of the one before, "
@@ -98,6 +120,34 @@ SETTINGS = {
         "`IMAGE_SIZE`; `[]` begins with 142 to 200 and grows by √2 up to `IMAGE_SIZE`, if that is larger",
         "[] or whole numbers of pixels, 32 to 20000, each larger than the one before, e.g. [300, 600, 1200]",
         _are_sizes,
+    ),
+    "INIT": Setting(
+        str,
+        'what the picture begins as: `"content"`, `"noise"`, `"style"` (the first style image) or a picture; the last '
+        "two are cut to the photo's shape",
+        '"content", "noise", "style" or the path of a picture',
+        _is_start,
+    ),
+    "SEED": _whole("of the noise; the same seed gives the same picture", "", 0),
+    "STROKE_SIZE": Setting(
+        float,
+        "size of the style image beside the picture's: `0.5` paints with fine strokes, `2` with broad ones",
+        "a number from 0.1 to 10",
+        lambda value: 0.1 <= value <= 10,
+    ),
+    "KEEP_COLOURS": Setting(
+        str,
+        'keeps the photo\'s colours: `"luminance"` paints light and dark alone, `"match"` gives the style image the '
+        'photo\'s palette first; `""` does not',
+        '"", "luminance" or "match"',
+        ("", "luminance", "match").__contains__,
+    ),
+    "STYLE_MASKS": Setting(
+        list,
+        "list of one picture per style image, of the photo's proportions, white where that style paints; weights in "
+        "`STYLE_IMAGE` do not count then, and where no mask is white the photo stays; `[]` for none",
+        "a list of pictures, one per style image, or []",
+        lambda value: all(isinstance(path, str) and path for path in value),
     ),
     "LEARNING_RATE": Setting(
         float,
@@ -181,6 +231,8 @@ def read_settings(namespace, environ=None):
 def _from_text(name, text):
     """Return the value of an environment variable as one of its setting's kind."""
     kind = SETTINGS[name].kind
+    if type(kind) is tuple:  # a list, or else a text
+        kind = list if text.lstrip().startswith("[") else str
     try:
         if kind is bool:
             return _TRUTHS[text.strip().lower()]
@@ -204,9 +256,9 @@ def check_settings(settings):
         kind, _, allowed, works = SETTINGS[name]
         if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
-        if type(value) is not kind:
+        if type(value) not in (kind if type(kind) is tuple else (kind,)):
             raise SettingsError(f"{name} = {value!r} cannot work: it must be {allowed or _KINDS[kind]}.")
-        value = os.path.expanduser(value) if kind is str else copy.deepcopy(value)  # a list may be changed later
+        value = _expand_home(value)
         try:
             fine = works(value)
         except SettingsError as error:
@@ -216,6 +268,24 @@ def check_settings(settings):
         if not fine:
             raise SettingsError(f"{name} = {value!r} cannot work: it must be {allowed}.")
         checked[name] = value
+    styles, masks = len(style_pictures(checked["STYLE_IMAGE"])), len(checked["STYLE_MASKS"])
+    if masks not in (0, styles):
+        raise SettingsError(f"STYLE_MASKS has {masks} masks and STYLE_IMAGE {styles} pictures: give one for each.")
     if checked["ALPHA"] == checked["BETA"] == 0:
         raise SettingsError("ALPHA = BETA = 0 leaves nothing to minimise: give at least one of them a value above 0.")
     return checked
+
+
+def _expand_home(value):
+    """Return a copy of a value, a list's entries too, in which texts that begin with ~ name the home folder."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_expand_home, value))
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+def style_pictures(style_image):
+    """Return STYLE_IMAGE, a path or a list of (path, weight), as such a list with weights that add up to 1."""
+    pictures = [(style_image, 1.0)] if isinstance(style_image, str) else style_image
+    largest = max(weight for _, weight in pictures)  # first, so that the sum of weights is finite
+    total = sum(weight / largest for _, weight in pictures)
+    return [(path, weight / largest / total) for path, weight in pictures]

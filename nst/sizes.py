@@ -19,8 +19,8 @@ def plan_sizes(settings, shapes):
         settings: dict of the settings. If SIZES is [], IMAGE_SIZE is divided by the square root of two, again and
             again, down to 142 to 200. The first size gets EPOCHS epochs, each further one half of those of the one
             before, so that each takes about as long, but not less than 20.
-        shapes: (H, W) of the content and the style image; sizes at which one of them would have a side of less than 32
-            pixels are left out.
+        shapes: (H, W) of the content image and the style images; sizes at which one of them would have a side of less
+            than 32 pixels are left out.
 
     Returns:
         list of (length of the long side in pixels, number of epochs).
@@ -28,7 +28,9 @@ def plan_sizes(settings, shapes):
     Raises:
         SettingsError: SIZES begins with a size at which one of the images would have a side of less than 32 pixels.
     """
-    sizes, thinnest = settings["SIZES"], min(min(shape) / max(shape) for shape in shapes)
+    scales = [1.0] + [settings["STROKE_SIZE"]] * (len(shapes) - 1)
+    sizes = settings["SIZES"]
+    thinnest = min(scale * min(shape) / max(shape) for scale, shape in zip(scales, shapes, strict=True))
     if sizes and sizes[0] * thinnest < MIN_SIDE - 1:
         raise SettingsError(
             f"SIZES begins with {sizes[0]}, which leaves the short side of a picture less than {MIN_SIDE} pixels. "

@@ -24,6 +24,9 @@ class Look:
     Beyond its edges an image goes on mirrored, and gradients flow through the mirror; of the activations, only those of
     cells that lie in the image, or begin in it, count.
 
+    With guides it looks region by region: the style layers' activations are multiplied with the guide of each region,
+    and their mean Gram matrices stand in their place (Gatys et al. 2017, section 4).
+
     Args:
         network: keras.Model from get_layer_outputs.
         mean_gram_matrix: function of activations (1, n_H, n_W, n_C) that returns their mean Gram matrix (n_C, n_C).
@@ -48,27 +51,61 @@ class Look:
         self._graphs = {}
         self.tile = self._choose_tile(tile, *shape)
 
-    def __call__(self, image):
+    def __call__(self, image, guides=()):
         """Return a list with an entry per layer of the network.
 
         Args:
             image: float32 RGB in [0, 1], shape (1, H, W, 3).
+            guides: from self.guides, for this size.
 
         Returns:
-            The activations, each of shape (1, n_H, n_W, n_C); of an image in tiles, the mean Gram matrices
-            (n_C, n_C) of all layers but the last instead.
+            The activations, each of shape (1, n_H, n_W, n_C). Of an image in tiles, the mean Gram matrices (n_C, n_C)
+            of all layers but the last instead; with guides, those of each region, (n_regions, n_C, n_C).
         """
         if self.splits(image):
-            return self._look_at_tiles(image)
+            return self._look_at_tiles(image, guides)
         if not tf.executing_eagerly():
-            return self._whole(image)
+            return self._whole(image, *guides)
         # A graph rounds less often in low precision: targets must be rounded as the training step rounds.
-        image = tf.convert_to_tensor(image)
-        return self._graph(("whole", *image.shape), self._whole, image)(image)
+        inputs = [tf.convert_to_tensor(image), *map(tf.convert_to_tensor, guides)]
+        return self._graph((bool(guides), *image.shape), self._whole, *inputs)(*inputs)
 
-    def _whole(self, image):
+    def guides(self, masks):
+        """Return what guides a look at regions: masks as each style layer sees them.
+
+        A guide T is a mask averaged over each cell and scaled so that the Gram matrix of T times the activations is
+        that over the mask's own area, times the root of the mask's share of the picture. So in the style cost each
+        region counts by its share, and a small one is painted as strongly as a large one.
+
+        Args:
+            masks: float32 array of shape (n_regions, H, W), values in [0, 1].
+
+        Returns:
+            list of float32 arrays, one per style layer, of shape (n_regions, n_H, n_W); empty for no masks.
+        """
+        guides = []
+        for stride in self.strides[:-1] if len(masks) else ():
+            regions, height, width = masks.shape
+            filled = np.pad(masks, ((0, 0), (0, -height % stride), (0, -width % stride)), "edge")
+            cells = filled.reshape(regions, -(-height // stride), stride, -(-width // stride), stride).mean(axis=(2, 4))
+            squares = np.mean(cells**2, axis=(1, 2), keepdims=True) + 1e-12  # a dot may be lost at a small size
+            shares = np.mean(masks, axis=(1, 2), keepdims=True)
+            guides.append((cells * np.sqrt(np.sqrt(shares) / squares)).astype(np.float32))
+        return guides
+
+    def _whole(self, image, *guides):
         part = [slice(MIRRORED, MIRRORED + length) for length in image.shape[1:3]]
-        return [_cells(a, part, s) for a, s in zip(self._activations(_mirrored(image)), self.strides, strict=True)]
+        return self._guided(self._activations(_mirrored(image)), part, guides)
+
+    def _guided(self, activations, part, guides):
+        """Return the cells of a part of the image; with guides for them, the style layers' mean Gram matrices."""
+        *style, content = [_cells(a, part, s) for a, s in zip(activations, self.strides, strict=True)]
+        if guides:
+            style = [
+                tf.stack([self.mean_gram_matrix(a * tf.cast(T, a.dtype)[..., tf.newaxis]) for T in tf.unstack(guide)])
+                for a, guide in zip(style, guides, strict=True)
+            ]
+        return [*style, content]
 
     def _activations(self, pixels):
         return self.network(preprocess_image(pixels))
@@ -148,18 +185,22 @@ class Look:
         cells = [math.ceil(part.stop / stride) - part.start // stride for part in tile]
         return math.prod(cells) / (math.ceil(height / stride) * math.ceil(width / stride))
 
-    def _look_at_tiles(self, image):
+    def _look_at_tiles(self, image, guides):
         """As __call__, also within a graph, which then calls out for each of the two passes."""
         size, channels = image.shape[1:3], [output.shape[-1] for output in self.network.outputs]
+        shapes = [(*(guides[i].shape[:1] if guides else ()), n_C, n_C) for i, n_C in enumerate(channels[:-1])]
         tiles = [(tile, *self._window(tile, *size)) for tile in self._tiles(*size)]
         dtype, stride = self.network.outputs[-1].dtype, self.strides[-1]
         content_shape = (1, math.ceil(size[0] / stride), math.ceil(size[1] / stride), channels[-1])
 
+        def in_tile(tile):
+            return [tf.constant(_cells(g, tile, s)) for g, s in zip(guides, self.strides, strict=False)]
+
         def look(image):
-            grams = [np.zeros((n_C, n_C), np.float32) for n_C in channels[:-1]]
+            grams = [np.zeros(shape, np.float32) for shape in shapes]
             content = np.zeros(content_shape, tf.as_dtype(dtype).as_numpy_dtype)
             for tile, window, inner in tiles:
-                *found, last = self._pass(tf.constant(image[window]), inner)
+                *found, last = self._pass(tf.constant(image[window]), inner, in_tile(tile))
                 _cells(content, tile, stride)[:] = last.numpy()
                 for i, gram in enumerate(found):
                     grams[i] += self._share(tile, *size, self.strides[i]) * gram.numpy()
@@ -172,7 +213,7 @@ class Look:
                 shares = [self._share(tile, *size, stride) for stride in self.strides[:-1]]
                 d_tile = [tf.constant(share * d_gram) for share, d_gram in zip(shares, d_grams, strict=True)]
                 d_tile.append(tf.constant(_cells(d_content, tile, stride)))
-                total[window] += self._pass(tf.constant(image[window]), inner, *d_tile).numpy()
+                total[window] += self._pass(tf.constant(image[window]), inner, in_tile(tile), *d_tile).numpy()
             return total
 
         @tf.custom_gradient
@@ -183,26 +224,27 @@ class Look:
                 return (total, [None] * len(variables)) if variables else total  # the network is not trained
 
             found = tf.numpy_function(look, [image], [tf.float32] * len(channels[:-1]) + [dtype])
-            shapes = [(n_C, n_C) for n_C in channels[:-1]] + [content_shape]
-            return [tf.ensure_shape(a, shape) for a, shape in zip(found, shapes, strict=True)], gradient
+            found = [tf.ensure_shape(a, shape) for a, shape in zip(found, [*shapes, content_shape], strict=True)]
+            return found, gradient
 
         return call(_mirrored(image))
 
-    def _pass(self, pixels, inner, *upstream):
+    def _pass(self, pixels, inner, guides, *upstream):
         """Return what the costs need of a window, or with upstream gradients of that, the gradient of its pixels."""
 
-        def look(pixels):
-            cells = [_cells(a, inner, s) for a, s in zip(self._activations(pixels), self.strides, strict=True)]
-            return [*(self.mean_gram_matrix(a) for a in cells[:-1]), cells[-1]]
+        def look(pixels, *guides):
+            *style, content = self._guided(self._activations(pixels), inner, guides)
+            return [*(self.mean_gram_matrix(a) for a in style), content]
 
-        def backwards(pixels, *upstream):
+        def backwards(pixels, *others):
             with tf.GradientTape() as tape:
                 tape.watch(pixels)
-                found = look(pixels)
-            return tape.gradient(found, pixels, output_gradients=list(upstream))
+                found = look(pixels, *others[: len(guides)])
+            return tape.gradient(found, pixels, output_gradients=list(others[len(guides) :]))
 
-        geometry = (bool(upstream), *pixels.shape, *((part.start, part.stop) for part in inner))
-        return self._graph(geometry, backwards if upstream else look, pixels, *upstream)(pixels, *upstream)
+        geometry = (bool(upstream), bool(guides), *pixels.shape, *((part.start, part.stop) for part in inner))
+        inputs = (pixels, *guides, *upstream)
+        return self._graph(geometry, backwards if upstream else look, *inputs)(*inputs)
 
 
 def _mirrored(image):
@@ -211,6 +253,6 @@ def _mirrored(image):
 
 
 def _cells(activations, part, stride):
-    """Return those of a layer's activations (1, n_H, n_W, n_C) whose cells begin in a part of the image."""
+    """Return those of a layer's activations or guides (…, n_H, n_W, …) whose cells begin in a part of the image."""
     rows, columns = (slice(p.start // stride, math.ceil(p.stop / stride)) for p in part)
     return activations[:, rows, columns]

@@ -58,9 +58,9 @@ class Ours:
         size = next(self.sizes, None)
         if size is None:
             return False
-        start, self.content, self.style, self.epochs, refines = size
+        start, self.content, self.styles, self.epochs, refines = size
         self.cells["a_C"] = self.run.look(self.content)[-1:]
-        self.cells["a_S"] = [self.cells["mean_gram_matrix"](a) for a in self.run.look(self.style)]
+        self.cells["a_S"] = [self.cells["mean_gram_matrix"](a) for a in self.run.look_at_style(self.styles)]
         self.image = self.run.generated_image = tf.Variable(start)
         self.cells["optimizer"] = optimizer = self.cells["make_optimizer"](self.epochs, refines)
         optimizer.build([self.image])
@@ -94,7 +94,7 @@ class Reference:
             return tf.linalg.einsum("bijc,bijd->bcd", a, a) / positions
 
         content_target = look(ours.content)[-1]
-        style_targets = [gram(a) for a in look(ours.style)[:-1]]
+        style_targets = [gram(a) for a in ours.run.look_at_style(ours.styles)[:-1]]
         smoothness = cells["compute_smoothness_cost"]
 
         @tf.function

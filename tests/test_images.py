@@ -19,7 +19,6 @@ from nst import images
 from nst.backend import keras, tf
 from nst.errors import ImageError, RunError
 from nst.images import (
-    colour,
     differences,
     enlarge_image,
     load_image,
@@ -443,7 +442,7 @@ def test_preprocess_is_that_of_keras(picture):
     assert np.allclose(preprocess_image(image), reference, atol=1e-4)
 
 
-# ---- smoothness and colour
+# ---- smoothness
 
 
 def slope(height, width, down, right):
@@ -494,11 +493,3 @@ def test_gradient_of_the_differences_is_finite_where_the_picture_is_flat():
         tape.watch(x)
         value = tf.reduce_sum(differences(x))
     assert np.array_equal(tape.gradient(value, x), np.zeros(x.shape))
-
-
-def test_colour_has_no_light_and_dark(picture):
-    x, luminance = picture(8, 9), (0.299, 0.587, 0.114)  # ITU-R BT.601
-    assert np.allclose(np.tensordot(colour(x), luminance, 1), 0, atol=1e-6)
-    assert np.allclose(colour(tf.repeat(x[..., :1], 3, axis=-1)), 0, atol=1e-6), "greys"
-    assert np.allclose(colour(x) + np.tensordot(x, luminance, 1)[..., None], x, atol=1e-6)
-    assert np.allclose(colour(tf.constant([[[[1.0, 0, 0]]]])), [[[[0.701, -0.299, -0.299]]]], atol=1e-6)

@@ -94,10 +94,12 @@ def test_settings_json_says_how_the_picture_was_made(folder, notebook):
     assert facts["precision"] == "float32"
     assert facts["device"] == nst.runs.device()
     assert facts["weights"] == {"name": "tiny", "sha256": "0" * 64}
-    for name in ("content_image", "style_image"):
-        file = facts["settings"][name.upper()]
+    for name, found in (("CONTENT_IMAGE", facts["content_image"]), ("STYLE_IMAGE", facts["style_images"][0])):
+        file = facts["settings"][name]
         with open(file, "rb") as opened:
-            assert facts[name] == {"file": file, "sha256": hashlib.sha256(opened.read()).hexdigest()}
+            assert (found["file"], found["sha256"]) == (file, hashlib.sha256(opened.read()).hexdigest())
+    assert [style["weight"] for style in facts["style_images"]] == [1.0]
+    assert (facts["style_masks"], facts["init_image"]) == ([], None)
     sources = [cell.source for cell in notebook.cells if "lesson" in cell.metadata.get("tags", [])]
     assert facts["lesson"] == {"sha256": hashlib.sha256("\n\n".join(sources).encode()).hexdigest(), "as_saved": True}
     assert facts["versions"]["tensorflow"] == tf.__version__

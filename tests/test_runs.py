@@ -119,7 +119,7 @@ def test_a_larger_size_starts_from_the_picture_before(folder, monkeypatch):
 
 def test_plan_of_sizes():
     def plan(shape=(300, 400), **settings):
-        return nst_utils.plan_sizes({"SIZES": [], "EPOCHS": 200} | settings, [shape, (400, 400)])
+        return nst_utils.plan_sizes({"SIZES": [], "EPOCHS": 200, "STROKE_SIZE": 1.0} | settings, [shape, (400, 400)])
 
     assert plan(IMAGE_SIZE=512, EPOCHS=160) == [(181, 160), (256, 80), (362, 40), (512, 20)]
     assert plan(IMAGE_SIZE=400) == [(200, 200), (283, 100), (400, 50)]
@@ -246,7 +246,7 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(folder, epoch, settings):
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.folder.iterdir()}
     assert [path.name for path in run.snapshots] == [path.name for path in whole.snapshots]
     assert np.array_equal(run.content_image, whole.content_image)
-    assert np.array_equal(run.style_image, whole.style_image)
+    assert np.array_equal(run.style_images[0], whole.style_images[0])
     seconds = [row[1] for row in run.history]
     assert seconds == sorted(seconds), "the clock goes on, too"
 
@@ -280,7 +280,7 @@ def test_other_files_than_the_run_began_with_are_refused(folder, tmp_path):
     paint(stop_at(3), STYLE_IMAGE=str(style), OUTPUT_DIR=str(folder))
     shutil.copy("images/astronaut.jpg", style)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(nst_utils.SettingsError, match="style_image is not what the run began with. Start anew"):
+    with pytest.raises(nst_utils.SettingsError, match="style_images is not what the run began with. Start anew"):
         paint(RESUME=str(folder))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

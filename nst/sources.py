@@ -1,0 +1,170 @@
+"""The pictures that a run is made from at each of its sizes: photo, style images, masks, and what it begins as.
+
+Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from nst.backend import tf
+from nst.colours import match_colours, with_colours_of
+from nst.errors import SettingsError
+from nst.images import MIN_SIDE, load_image, scaled_size
+from nst.settings import style_pictures
+
+BLACK = 0.02  # a mask that is nowhere lighter is all black; JPEG files are not quite 0
+STARTS = ("content", "noise", "style")  # INIT, or else the path of a picture
+
+
+class Sources(NamedTuple):
+    """The pictures that a run is made from, at one size.
+
+    content_image, style_images (a list): float32 RGB in [0, 1], shape (1, H, W, 3). masks: float32 array of shape
+    (number of masks, H, W), 1 where a style image paints. keep_colours: as KEEP_COLOURS.
+    """
+
+    content_image: tf.Tensor
+    style_images: list
+    masks: np.ndarray
+    keep_colours: str
+
+    def finish(self, image):
+        """Return what is shown and saved of the image being painted: with the photo's colours, and within the masks.
+
+        Args:
+            image: float32 RGB in [0, 1], shape (1, H, W, 3), of this size.
+        """
+        if self.keep_colours == "luminance":
+            image = with_colours_of(self.content_image, image)
+        if len(self.masks):
+            painted = tf.minimum(tf.reduce_sum(self.masks, axis=0), 1.0)[..., tf.newaxis]
+            image = painted * image + (1.0 - painted) * self.content_image
+        return image
+
+
+def load_sources(settings, size):
+    """Return the Sources of a run at a size, the length of its long side in pixels.
+
+    Raises:
+        ImageError, SettingsError: as load_style_images and load_masks.
+    """
+    content_image = load_image(settings["CONTENT_IMAGE"], size)
+    style_images = load_style_images(settings["STYLE_IMAGE"], size, settings["STROKE_SIZE"])
+    if settings["KEEP_COLOURS"] == "match":
+        style_images = [match_colours(image, content_image) for image in style_images]
+    masks = load_masks(settings["STYLE_MASKS"], content_image.shape[1:3])
+    return Sources(content_image, style_images, masks, settings["KEEP_COLOURS"])
+
+
+def check_sources(settings):
+    """Return the (H, W) of the photo and of each style image at the largest size, and look whether all is in order.
+
+    Raises:
+        ImageError: a picture is missing or cannot be used.
+        SettingsError: a mask is black or of other proportions than the photo, or STROKE_SIZE is so small that a style
+            image would have a side of less than 32 pixels.
+    """
+    size, stroke_size = settings["IMAGE_SIZE"], settings["STROKE_SIZE"]
+    shapes = [scaled_size(settings["CONTENT_IMAGE"], size)]
+    for path, _ in style_pictures(settings["STYLE_IMAGE"]):
+        least = MIN_SIDE / min(scaled_size(path, size))
+        if stroke_size < least:
+            raise SettingsError(
+                f"STROKE_SIZE = {stroke_size:g} leaves {path} a short side of less than {MIN_SIDE} pixels. Set "
+                f"{math.ceil(100 * least) / 100:g} or more, or a larger IMAGE_SIZE."
+            )
+        shapes.append(scaled_size(path, round(size * stroke_size), enlarge=stroke_size > 1))
+    for path, mask in zip(settings["STYLE_MASKS"], load_masks(settings["STYLE_MASKS"], shapes[0]), strict=True):
+        if mask.max() <= BLACK:
+            raise SettingsError(f"STYLE_MASKS: {path} is black everywhere. Make it white where its style paints.")
+    if settings["INIT"] not in STARTS:
+        scaled_size(settings["INIT"], size)
+    return shapes
+
+
+def enlarged_styles(settings):
+    """Return a sentence for each style image that STROKE_SIZE enlarges beyond its own pixels."""
+    said, size = [], round(settings["IMAGE_SIZE"] * settings["STROKE_SIZE"])
+    for path, _ in style_pictures(settings["STYLE_IMAGE"]) if settings["STROKE_SIZE"] > 1 else ():
+        own = max(scaled_size(path, size, enlarge=False))
+        if own < size:
+            said.append(f"{path} is enlarged from {own} to {size} pixels for STROKE_SIZE: its strokes get soft.")
+    return said
+
+
+def load_style_images(style_image, size, stroke_size=1.0):
+    """Read the style images at the size that gives strokes of the size asked for.
+
+    Args:
+        style_image: path, or list of (path, weight), as the setting STYLE_IMAGE.
+        size: length of the long side of the picture to be painted, in pixels.
+        stroke_size: size of the style images beside it. Up to 1 they are not enlarged, since this would only blur them.
+
+    Returns:
+        list of tf.Tensor, float32 RGB in [0, 1], shape (1, H, W, 3).
+
+    Raises:
+        ImageError: as load_image.
+    """
+    paths = [path for path, _ in style_pictures(style_image)]
+    return [load_image(path, round(size * stroke_size), enlarge=stroke_size > 1) for path in paths]
+
+
+def load_masks(paths, shape):
+    """Read the masks of the style images.
+
+    Args:
+        paths: list of paths, as the setting STYLE_MASKS.
+        shape: (H, W) of the picture to be painted.
+
+    Returns:
+        float32 array of shape (number of masks, H, W), 1 where the style image paints, 0 where it does not.
+
+    Raises:
+        ImageError: as load_image.
+        SettingsError: a mask has other proportions than the picture.
+    """
+    masks = []
+    for path in paths:
+        mask = load_image(path, max(shape))
+        height, width = mask.shape[1:3]
+        if abs(math.log(width / height * shape[0] / shape[1])) > 0.02 + 1 / min(shape):
+            raise SettingsError(
+                f"STYLE_MASKS: {path} is {width}×{height} where the photo is {shape[1]}×{shape[0]}. Draw the mask on "
+                "a copy of the photo, so that it has its proportions."
+            )
+        masks.append(np.mean(tf.image.resize(mask, shape, antialias=True)[0], axis=-1))
+    return np.array(masks, np.float32).reshape(-1, *shape)
+
+
+def start_image(settings, content_image):
+    """Return what INIT says that the picture begins as.
+
+    Args:
+        settings: dict of the settings.
+        content_image: float32 RGB in [0, 1], shape (1, H, W, 3), of the first size.
+
+    Returns:
+        float32 tensor like content_image. Another picture than the photo is scaled to cover it, and cut in the middle.
+
+    Raises:
+        ImageError: as load_image.
+    """
+    init, shape = settings["INIT"], content_image.shape
+    if init == "content":
+        return content_image
+    if init == "noise":
+        return tf.constant(np.random.default_rng(settings["SEED"]).uniform(size=shape), tf.float32)
+    path = style_pictures(settings["STYLE_IMAGE"])[0][0] if init == "style" else init
+    return _covering(path, *shape[1:3])
+
+
+def _covering(path, height, width):
+    """Return a picture scaled to cover a height and a width, and cut in the middle."""
+    h, w = scaled_size(path, max(height, width))
+    scale = max(height / h, width / w)
+    picture = load_image(path, max(h, w) if scale <= 1 else math.ceil(max(h, w) * scale) + 1)  # sides are rounded
+    top, left = ((have - want) // 2 for have, want in zip(picture.shape[1:3], (height, width), strict=True))
+    return picture[:, top : top + height, left : left + width]
