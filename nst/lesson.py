@@ -42,6 +42,15 @@ def run_lesson(settings=None, train=True, environ=None, watch=None):
     return namespace
 
 
+def saved_settings():
+    """Return the settings as the saved notebook has them, a dict of name to value."""
+    namespace = {}
+    for source, tags in lesson_cells():
+        if "settings" in tags:
+            exec(source, {}, namespace)
+    return namespace
+
+
 def run_cell(source, namespace):
     """Execute a cell as Jupyter does: its source stays readable, which tf.function and inspect want."""
     name = f"<cell {hashlib.sha256(source.encode()).hexdigest()[:16]}>"

@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import math
+import textwrap
 import time
 
 import numpy as np
@@ -29,7 +30,7 @@ def show_images(images, titles):
     for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True):
         _draw_image(axes, image)
         axes.set_title(title, fontsize=11)
-    _show(figure, " | ".join(titles))
+    show_figure(figure, " | ".join(titles))
 
 
 def show_channels(activations, names, count=5):
@@ -49,7 +50,7 @@ def show_channels(activations, names, count=5):
             axes.imshow(channels[number], cmap="gray", vmax=np.percentile(channels[number], 99.5))
             axes.set_axis_off()
             axes.set_title(f"{name}, channel {number}", fontsize=10)
-    _show(figure, "channels of " + ", ".join(names))
+    show_figure(figure, "channels of " + ", ".join(names))
 
 
 def plot_costs(history):
@@ -60,7 +61,7 @@ def plot_costs(history):
     """
     figure = Figure(figsize=(8, 4), layout="constrained")
     _draw_costs(figure.subplots(), history)
-    _show(figure, "costs over epochs")
+    show_figure(figure, "costs over epochs")
 
 
 def show_snapshots(paths, most=6):
@@ -78,6 +79,34 @@ def show_snapshots(paths, most=6):
     show_images(images, [f"epoch {int(path.stem.removeprefix('image_'))}" for path in chosen])
 
 
+class Screen:
+    """A place in a cell's output that is drawn again and again, or lines of text where there is no notebook."""
+
+    SECONDS_BETWEEN = 3.0  # one drawing takes about as long as one step
+
+    def __init__(self):
+        self._handle, self._drawn = None, -math.inf
+
+    def show(self, draw, text, last=False):
+        """Draw again, unless that was done a moment ago.
+
+        Args:
+            draw: function that returns a matplotlib Figure.
+            text: what to say where no pictures are shown.
+            last: whether to draw in any case.
+        """
+        now = time.perf_counter()
+        if not last and now - self._drawn < self.SECONDS_BETWEEN:
+            return
+        self._drawn = now
+        if get_ipython() is None:
+            print(text)
+        elif self._handle is None:
+            self._handle = display(_bundle(draw(), text), raw=True, display_id=True)
+        else:
+            self._handle.update(_bundle(draw(), text), raw=True)
+
+
 class LiveView:
     """The picture and the cost curve of a run, drawn in one place while the loop runs.
 
@@ -86,12 +115,8 @@ class LiveView:
         turned: text that names the settings on which the picture depends most.
     """
 
-    SECONDS_BETWEEN = 3.0  # one drawing takes about as long as one step
-
     def __init__(self, sizes, turned):
-        self._sizes, self._turned = sizes, turned
-        self._handle = None
-        self._drawn = -math.inf
+        self._sizes, self._turned, self._screen = sizes, turned, Screen()
 
     def say(self, text):
         """Tell how the run begins or ends."""
@@ -105,19 +130,8 @@ class LiveView:
             history: list of rows, from Run; one or more.
             last: whether to draw in any case.
         """
-        now = time.perf_counter()
-        if not last and now - self._drawn < self.SECONDS_BETWEEN:
-            return
-        self._drawn = now
         text = status_line(history, self._sizes)
-        if get_ipython() is None:
-            print(f"{self._turned}   {text}")
-            return
-        bundle = _bundle(self._draw(image, history, text), f"{self._turned}   {text}")
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
-        else:
-            self._handle.update(bundle, raw=True)
+        self._screen.show(lambda: self._draw(image, history, text), f"{self._turned}   {text}", last)
 
     def _draw(self, image, history, text):
         figure = Figure(figsize=(10, 4.1))  # no layout engine and no text but the axes': this is drawn often
@@ -136,19 +150,66 @@ def status_line(history, sizes):
         history: list of rows, from Run.
         sizes: list of (size, epochs), from plan_sizes.
     """
-    epoch, seconds, J, J_content, J_style = history[-1]
+    epoch, _, J, J_content, J_style = history[-1]
     text = f"epoch {epoch + 1}/{sum(epochs for _, epochs in sizes)}"
     text += f"   J {J:.4g}   J_content {J_content:.3g}   J_style {J_style:.3g}"
+    if found := pace(history, sizes):
+        text += f"   {found[0]:.2f} s/epoch   {clock(found[1])} left"
+    return text
+
+
+def pace(history, sizes):
+    """Return the seconds per epoch at this size, and those that are left for all; None for a size's first epoch.
+
+    Args:
+        history: list of rows, from Run.
+        sizes: list of (size, epochs), from plan_sizes.
+    """
+    epoch, seconds = history[-1][:2]
     ends = list(itertools.accumulate(epochs for _, epochs in sizes))
     now = next(i for i, end in enumerate(ends) if epoch < end)
     rows = history[ends[now] - sizes[now][1] :]
-    if len(rows) > 1:  # the first epoch holds the tracing
-        per_epoch = (seconds - rows[0][1]) / (len(rows) - 1)
-        epochs_left = ends[now] - epoch - 1  # and then those of the larger sizes, which take longer
-        epochs_left += sum(epochs * (size / sizes[now][0]) ** 2 for size, epochs in sizes[now + 1 :])
-        left = per_epoch * epochs_left
-        text += f"   {per_epoch:.2f} s/epoch   {left // 60:.0f}:{left % 60:02.0f} left"
-    return text
+    if len(rows) < 2:  # the first epoch holds the tracing
+        return None
+    per_epoch = (seconds - rows[0][1]) / (len(rows) - 1)
+    left = ends[now] - epoch - 1  # and then those of the larger sizes, which take longer
+    left += sum(epochs * (size / sizes[now][0]) ** 2 for size, epochs in sizes[now + 1 :])
+    return per_epoch, per_epoch * left
+
+
+def clock(seconds):
+    """Return a time as minutes:seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
+
+
+def draw_grid(cells, rows=("",), columns=("",)):
+    """Return a figure with pictures in a grid, or in a single row.
+
+    Args:
+        cells: list of rows, each a list of images (float RGB in [0, 1] or uint8, shape (H, W, 3)), of texts (why there
+            is no picture), or None (not yet).
+        rows, columns: their titles.
+    """
+    images = [cell for row in cells for cell in row if cell is not None and not isinstance(cell, str)]
+    width, names = 12 / max(3, len(columns)), any(rows)
+    height = width * max([image.shape[-3] / image.shape[-2] for image in images], default=0.7)
+    lines = max(title.count("\n") for title in columns) + 1
+    figure = Figure(
+        figsize=(width * len(columns) + 0.3 * names, height * len(rows) + 0.22 * lines), layout="constrained"
+    )
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for i, (row, cells_of_row) in enumerate(zip(grid, cells, strict=True)):
+        for axes, cell, title in zip(row, cells_of_row, columns, strict=True):
+            if isinstance(cell, str):
+                axes.text(0.5, 0.5, textwrap.fill(cell, 34), ha="center", va="center", fontsize=8, color="firebrick")
+            elif cell is not None:
+                _draw_image(axes, cell)
+            axes.set(xticks=[], yticks=[], frame_on=False)
+            axes.set_axis_on()
+            axes.set_title(title if i == 0 else "", fontsize=10)
+        row[0].set_ylabel(rows[i], fontsize=10)
+    return figure
 
 
 def _bundle(figure, text):
@@ -158,7 +219,8 @@ def _bundle(figure, text):
     return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode(), "text/plain": text}
 
 
-def _show(figure, text):
+def show_figure(figure, text):
+    """Show a figure in the notebook; elsewhere print the text that stands for it."""
     if get_ipython() is None:
         print(text)
     else:

@@ -23,6 +23,7 @@ OUTPUT_FOLDER = Path("output")
 CHECKPOINT = "checkpoint.npz"
 CHECKPOINT_VERSION = 4
 ITS_OWN = ("OUTPUT_DIR", "RESUME", "TILE")  # what a run that is continued takes from the settings of today
+PAINTED = []  # the folders of this process's runs, in their order, wherever they are
 HISTORY_COLUMNS = ("epoch", "seconds", "J", "J_content", "J_style")
 
 
@@ -44,6 +45,7 @@ class Records:
         self._written, self._made = set(), []
         for leftover in folder.glob(".*.part") if folder else ():  # of a run that was killed
             leftover.unlink()
+        PAINTED.extend([folder] if folder else [])
 
     def save_picture(self, image):
         """Write the result, generated_image.png."""
@@ -98,36 +100,70 @@ class Records:
         """Return the path of a file in the folder, which is made if it is not there yet."""
         if self.folder is None:
             self.folder = self._make_folder(self.facts["settings"])
+            PAINTED.append(self.folder)
         self._written.add(self.folder / name)
         return self.folder / name
 
     def _make_folder(self, settings):
         """Make and return OUTPUT_DIR, or the next free output/<content>-<style>-<NNN>."""
-        folder = Path(settings["OUTPUT_DIR"] or OUTPUT_FOLDER)
+        if not settings["OUTPUT_DIR"]:
+            folder, self._made = claim_folder(OUTPUT_FOLDER, name_of_pair(settings))
+            return folder
+        folder = Path(settings["OUTPUT_DIR"])
         try:
             self._made = [p for p in (*reversed(folder.parents), folder) if not p.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            if settings["OUTPUT_DIR"]:
-                open(folder / "settings.json", "x").close()  # fails if another run has just taken the folder
-                self._written.add(folder / "settings.json")
-                return folder
-            styles = "+".join(Path(path).stem for path, weight in style_pictures(settings["STYLE_IMAGE"]) if weight)
-            stem = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{styles[:80]}"
-            numbers = [path.name[len(stem) + 1 :] for path in folder.iterdir() if path.name.startswith(f"{stem}-")]
-            number = max((int(n) for n in numbers if n.isdecimal()), default=0)
-            while True:
-                number += 1
-                numbered = folder / f"{stem}-{number:03d}"
-                with contextlib.suppress(FileExistsError):  # another run was faster
-                    numbered.mkdir()
-                    self._made.append(numbered)
-                    return numbered
+            open(folder / "settings.json", "x").close()  # fails if another run has just taken the folder
         except FileExistsError:
             raise SettingsError(
                 f"{folder} is a file, or has just been taken by another run. Set OUTPUT_DIR to another folder."
             ) from None
         except OSError as error:
-            raise RunError(f"{folder} could not be made: {error.strerror}. Set OUTPUT_DIR to another folder.") from None
+            raise _not_made(folder, error) from None
+        self._written.add(folder / "settings.json")
+        return folder
+
+
+def name_of_pair(settings):
+    """Return <content>-<style>, after which a run's folder is named."""
+    styles = "+".join(Path(path).stem for path, weight in style_pictures(settings["STYLE_IMAGE"]) if weight)
+    return f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{styles[:80]}"
+
+
+def claim_folder(parent, stem):
+    """Make the next free folder <parent>/<stem>-<NNN>, which no other run gets then.
+
+    Args:
+        parent: folder, which is made if it is not there yet.
+        stem: what its name begins with.
+
+    Returns:
+        pathlib.Path of the folder, and the list of all folders that were made, outer ones first.
+
+    Raises:
+        RunError: it could not be made.
+        SettingsError: the parent is a file.
+    """
+    parent = Path(parent)
+    try:
+        made = [p for p in (*reversed(parent.parents), parent) if not p.exists()]
+        parent.mkdir(parents=True, exist_ok=True)
+        numbers = [path.name[len(stem) + 1 :] for path in parent.iterdir() if path.name.startswith(f"{stem}-")]
+        number = max((int(n) for n in numbers if n.isdecimal()), default=0)
+        while True:
+            number += 1
+            folder = parent / f"{stem}-{number:03d}"
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                folder.mkdir()
+                return folder, [*made, folder]
+    except FileExistsError:
+        raise SettingsError(f"{parent} is a file. Set OUTPUT_DIR to another folder.") from None
+    except OSError as error:
+        raise _not_made(parent, error) from None
+
+
+def _not_made(folder, error):
+    return RunError(f"{folder} could not be made: {error.strerror}. Set OUTPUT_DIR to another folder.")
 
 
 def read_checkpoint(folder):

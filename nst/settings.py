@@ -213,7 +213,21 @@ def read_settings(namespace, environ=None):
             near = difflib.get_close_matches(name, [n for n in namespace if n.isupper() and n not in SETTINGS], n=1)
             hint = f"{near[0]} is no setting: write {name}." if near else "Run the cells with the settings."
             raise SettingsError(f"{name} is missing. {hint}")
-    settings = {name: namespace[name] for name in SETTINGS}
+    settings = with_environment({name: namespace[name] for name in SETTINGS}, environ)
+    settings = check_settings(settings)
+    if settings["SIZES"] and settings["IMAGE_SIZE"] != settings["SIZES"][-1]:
+        settings["IMAGE_SIZE"] = settings["SIZES"][-1]
+        print(f"IMAGE_SIZE = {settings['IMAGE_SIZE']} (the last of SIZES)")
+    return settings
+
+
+def with_environment(settings, environ):
+    """Return settings with the values of NST_ variables in place of theirs, and print these.
+
+    Raises:
+        SettingsError: unknown NST_ name, or a value that does not convert.
+    """
+    settings = dict(settings)
     for variable in sorted(name for name in environ if name.startswith("NST_")):
         name = variable.removeprefix("NST_")
         if name not in SETTINGS:
@@ -221,10 +235,6 @@ def read_settings(namespace, environ=None):
             raise SettingsError(f"{variable} is no setting of this notebook. Allowed are: {allowed}.")
         settings[name] = _from_text(name, environ[variable])
         print(f"{name} = {settings[name]!r} (from {variable})")
-    settings = check_settings(settings)
-    if settings["SIZES"] and settings["IMAGE_SIZE"] != settings["SIZES"][-1]:
-        settings["IMAGE_SIZE"] = settings["SIZES"][-1]
-        print(f"IMAGE_SIZE = {settings['IMAGE_SIZE']} (the last of SIZES)")
     return settings
 
 

@@ -70,7 +70,7 @@ def test_outside_a_notebook_figures_are_a_line_of_text(capsys, picture):
 
 def test_channels_that_vary_most_are_shown(monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "_show", lambda figure, text: figures.append(figure))
+    monkeypatch.setattr(plots, "show_figure", lambda figure, text: figures.append(figure))
     strength = np.array([[1.0, 5.0, 0.0, 3.0], [0.0, 1.0, 4.0, 2.0]])  # how much each channel of two layers varies
     stripes = np.arange(6)[:, None] % 2 * np.ones((1, 8))
     activations = [(stripes[None, :, :, None] * s).astype(np.float32) for s in strength]

@@ -156,7 +156,7 @@ def test_folder_that_cannot_be_made_is_an_error_with_a_remedy(folder, tmp_path, 
     with pytest.raises(nst_utils.RunError, match="could not be made: .* Set OUTPUT_DIR"):
         paint(OUTPUT_DIR=str(tmp_path / "file" / "run"))
     monkeypatch.setattr(nst.records, "OUTPUT_FOLDER", tmp_path / "file")
-    with pytest.raises(nst_utils.SettingsError, match="file is a file, or has just"):
+    with pytest.raises(nst_utils.SettingsError, match="file is a file. Set OUTPUT_DIR"):
         paint()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

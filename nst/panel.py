@@ -1,0 +1,214 @@
+"""A panel to steer by hand: what a student turns, as sliders and buttons, painted with the notebook's own cells."""
+
+import base64
+import html
+import io
+import shlex
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import ipywidgets as widgets
+from PIL import Image
+
+from nst.errors import ImageError, NSTError, SettingsError
+from nst.images import load_image, to_uint8, write_file
+from nst.lesson import run_lesson, saved_settings
+from nst.plots import status_line
+from nst.replay import decide_settings, own_folder
+
+PICTURES = Path("images")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
+WIDTH = "560px"
+
+
+class Panel:
+    """Widgets for the settings that a student turns, the picture as it grows, and the line that repeats it.
+
+    It paints in a thread of its own, so that the notebook stays usable. What wins: what the panel shows, then an NST_
+    variable, then a value fixed in the call, then the notebook as last saved; the panel begins with the last three.
+
+    Args:
+        **settings: values that differ from those in the notebook, which the panel begins with.
+
+    Attributes:
+        widget: ipywidgets.Widget, the whole panel.
+
+    Raises:
+        SettingsError: a name that is no setting, or a mixed STYLE_IMAGE, for which the panel has no place.
+    """
+
+    def __init__(self, **settings):
+        self._decided = decide_settings(settings)
+        if not isinstance(self._decided["STYLE_IMAGE"], str):
+            raise SettingsError("The panel paints with one style. For several, use paint or compare.")
+        self._thread = self._run = None
+        self._stop_asked = threading.Event()
+        wide, start = widgets.Layout(width="420px"), self._decided
+        described = {"style": {"description_width": "70px"}, "layout": wide}
+        pictures = _pictures(start["CONTENT_IMAGE"], start["STYLE_IMAGE"])
+        self._controls = {
+            "CONTENT_IMAGE": widgets.Dropdown(options=pictures, description="content", **described),
+            "STYLE_IMAGE": widgets.Dropdown(options=pictures, description="style", **described),
+            "ALPHA": widgets.FloatLogSlider(
+                min=-1, max=4, step=0.05, readout_format=".4g", description="alpha", **described
+            ),
+            "BETA": widgets.FloatLogSlider(
+                min=-1, max=5, step=0.05, readout_format=".4g", description="beta", **described
+            ),
+            "IMAGE_SIZE": widgets.BoundedIntText(min=32, max=20_000, description="pixels", **described),
+            "EPOCHS": widgets.BoundedIntText(min=1, max=100_000, description="epochs", **described),
+            "KEEP_COLOURS": widgets.Dropdown(
+                options=[
+                    ("the painting's", ""),
+                    ("the photo's (luminance)", "luminance"),
+                    ("the photo's (match)", "match"),
+                ],
+                description="colours",
+                **described,
+            ),
+        }
+        for name, control in self._controls.items():
+            control.value = start[name]
+        self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add pictures")
+        self._upload.observe(self._keep_uploads, "value")
+        self._run_button = widgets.Button(description="Run", button_style="primary")
+        self._stop_button = widgets.Button(description="Stop", disabled=True)
+        self._run_button.on_click(lambda button: self.run())
+        self._stop_button.on_click(lambda button: self.stop())
+        self._status = widgets.HTML()
+        self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
+        self._show(load_image(start["CONTENT_IMAGE"], 560))
+        self._say("Turn what you like and press Run.")
+        buttons = widgets.HBox([self._run_button, self._stop_button, self._upload])
+        left = widgets.VBox([*self._controls.values(), buttons, self._status], layout=widgets.Layout(width="440px"))
+        self.widget = widgets.HBox([left, self._picture], layout=widgets.Layout(flex_flow="row wrap", gap="16px"))
+
+    def run(self):
+        """Paint with what the panel shows, as the button Run does. Of a second call while it paints nothing comes.
+
+        Returns:
+            threading.Thread that paints; join() waits for it.
+        """
+        if self._thread and self._thread.is_alive():
+            self._say("This picture is still being painted: wait, or press Stop first.")
+        else:
+            self._stop_asked.clear()
+            self._stop_button.disabled = False
+            self._say("Getting ready …")
+            self._thread = threading.Thread(target=self._paint, daemon=True)
+            self._thread.start()
+        return self._thread
+
+    def stop(self):
+        """End the painting after the current step, as the button Stop does."""
+        self._stop_asked.set()
+        if self._run:
+            self._run.stop()
+
+    def _paint(self):
+        values = {name: control.value for name, control in self._controls.items()}
+        try:
+            with own_folder(self._decided | values) as settings:
+                run = run_lesson(settings, environ={}, watch=self._watch)["run"]
+            self._show(run.picture)
+            line = settings_line(run.settings)
+            self._say(f"{run.state.capitalize()}: {run.folder.as_posix()}. To paint it again:", code=line)
+        except Exception as error:  # in a thread nobody else would tell
+            self._say(str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}", "firebrick")
+        finally:
+            self._run = None
+            self._stop_button.disabled = True
+
+    def _watch(self, run):
+        self._run, self._drawn = run, 0.0
+        if self._stop_asked.is_set():  # before there was a run
+            run.stop()
+        return self
+
+    def say(self, text):
+        """Show what the run says."""
+        self._say(text)
+
+    def update(self, image, history, last):
+        """Show the picture as it grows."""
+        if last or time.monotonic() - self._drawn > SECONDS_BETWEEN:
+            self._drawn = time.monotonic()
+            self._show(image)
+            self._say(status_line(history, self._run.plan))
+
+    def _say(self, text, colour="inherit", code=""):
+        code = f"<pre style='white-space: pre-wrap; user-select: all'>{html.escape(code)}</pre>" if code else ""
+        self._status.value = f"<div style='line-height: 1.4; color: {colour}'>{html.escape(text)}</div>{code}"
+
+    def _show(self, image):
+        buffer = io.BytesIO()
+        picture = Image.fromarray(to_uint8(image))
+        picture.thumbnail((1120, 1120))
+        picture.save(buffer, "JPEG", quality=88)
+        self._picture.value = buffer.getvalue()
+
+    def _keep_uploads(self, change):
+        """Keep the pictures that come, offer them, and take the last one for the content."""
+        for upload in change["new"]:
+            try:
+                path = keep_picture(upload["name"], bytes(upload["content"]))
+            except NSTError as error:
+                self._say(str(error), "firebrick")
+                continue
+            for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
+                control = self._controls[name]
+                chosen, control.options = control.value, _pictures(*(path for _, path in control.options), path)
+                control.value = path if name == "CONTENT_IMAGE" else chosen
+            self._say(f"{path} is kept.")
+
+    def _repr_mimebundle_(self, **kwargs):
+        """Return the panel, and for where widgets are not alive its picture and a sentence."""
+        text = "A panel with sliders and buttons, when the notebook runs; here the picture that it shows."
+        bundle = self.widget._repr_mimebundle_(**kwargs)
+        return bundle | {"image/jpeg": base64.b64encode(self._picture.value).decode(), "text/plain": text}
+
+
+def _pictures(*paths):
+    """Return the pictures in images/, and these besides, as a list of (name, path) for a menu."""
+    found = [path.as_posix() for path in PICTURES.glob("*") if path.suffix.lower() in SUFFIXES]
+    return [(Path(path).name, path) for path in sorted({*found, *paths})]
+
+
+def keep_picture(name, content):
+    """Keep a picture in images/ under its name, or the next free one.
+
+    Args:
+        name: what it is called where it comes from.
+        content: bytes of the file.
+
+    Returns:
+        path of the file, a text.
+
+    Raises:
+        ImageError: it is no picture that can be used; nothing is kept.
+        RunError: as write_file.
+    """
+    name = Path(name.replace("\\", "/")).name
+    if Path(name).suffix.lower() not in SUFFIXES:
+        raise ImageError(f"{name} is no picture by its name. It must end in one of {', '.join(SUFFIXES)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        try:
+            load_image(path, 512)
+        except ImageError as error:
+            raise ImageError(str(error).replace(f"{folder}/", "")) from None
+    names = (name, *(f"{Path(name).stem}-{number}{Path(name).suffix}" for number in range(2, 10_000)))
+    path = next(path for path in map(PICTURES.joinpath, names) if not path.exists())
+    write_file(path, content)
+    return path.as_posix()
+
+
+def settings_line(settings):
+    """Return the command that paints with these settings: what differs from the notebook, and `make run`."""
+    saved = saved_settings() | {"OUTPUT_DIR": settings["OUTPUT_DIR"], "RESUME": settings["RESUME"]}
+    different = {name: value for name, value in settings.items() if value != saved[name]}
+    return " ".join(f"NST_{name}={shlex.quote(str(value))}" for name, value in different.items()) + " make run"
