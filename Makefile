@@ -1,5 +1,6 @@
 # make run    paint the default pair; settings come as NST_<NAME>=… in front
 # make lab    open the notebook in JupyterLab
+# make explore  paint the experiments of going_further.ipynb
 # make test   the quick tests; make test-all also the slow ones
 # make lint   ruff
 # make bench  measure the speed; SIZE=large paints large pictures
@@ -8,13 +9,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run lab test test-all lint bench clean
+.PHONY: run lab explore test test-all lint bench clean
 
 run: .venv/ready
 	$(BIN)/python scripts/run_notebook.py
 
 lab: .venv/ready
 	$(BIN)/jupyter lab neural_style_transfer.ipynb
+
+explore: .venv/ready
+	$(BIN)/python scripts/run_notebook.py going_further.ipynb
 
 test: .venv/ready-for-tests
 	$(BIN)/python -m pytest -m "not slow"

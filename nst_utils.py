@@ -22,7 +22,10 @@ from nst.plots import plot_costs  # the costs over the epochs
 from nst.plots import show_snapshots  # the picture as it grew
 from nst.sizes import plan_sizes  # from coarse to fine: the sizes and their epochs
 from nst.exhibition import show_runs  # the last runs side by side, with the settings in which they differ
+
+# what going_further.ipynb uses besides
 from nst.compare import compare  # a picture with other settings, side by side
+from nst.masks import threshold_masks  # where a photo is light, and where it is dark
 from nst.replay import paint  # a single picture, with the notebook's cells and your settings
 from nst.exhibition import animate  # how it was painted, as a moving picture
 from nst.panel import Panel  # sliders and buttons

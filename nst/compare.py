@@ -3,16 +3,14 @@
 import itertools
 import re
 import time
-from pathlib import Path
 
-import nst.records
 from nst.errors import NSTError, SettingsError
 from nst.exhibition import label
 from nst.images import to_uint8, write_file
 from nst.lesson import run_lesson
 from nst.plots import Screen, clock, draw_grid, pace
 from nst.records import claim_folder
-from nst.replay import decide_settings, say_what_paints
+from nst.replay import decide_settings, parent_folder, say_what_paints
 from nst.settings import SETTINGS, read_settings
 from nst.sources import check_sources
 
@@ -36,7 +34,9 @@ def compare(**settings):
     decided = decide_settings({n: value for n, value in settings.items() if n not in compared}, compared)
     if {"OUTPUT_DIR", "RESUME"} & compared.keys():
         raise SettingsError("OUTPUT_DIR and RESUME cannot be compared: each picture gets a new folder of its own.")
-    if not 1 <= len(compared) <= 2 or not all(compared.values()):
+    for name in (name for name, values in compared.items() if not values):
+        raise SettingsError(f"{name} has no values. Give it some, such as BETA=[50, 400].")
+    if not 1 <= len(compared) <= 2:
         raise SettingsError(
             f"{len(compared) or 'No'} settings have several values. Give them to one or two, such as BETA=[50, 400]."
         )
@@ -65,7 +65,7 @@ class _Comparison:
         self.rows = [(title, {name: one}) for name, values in rows for title, one in values.items()] or [("", {})]
         self.columns = [(title, {column: one}) for title, one in columns.items()]
         self.cells = [[None] * len(self.columns) for _ in self.rows]  # None, a picture, or why there is none
-        self.parent = Path(decided["OUTPUT_DIR"] or nst.records.OUTPUT_FOLDER)
+        self.parent = parent_folder(decided)
         self.wanted, self.errors = {}, []
         for (i, (_, row)), (j, (_, column)) in itertools.product(enumerate(self.rows), enumerate(self.columns)):
             try:
@@ -90,14 +90,17 @@ class _Comparison:
             stopped = self._paint_one(*self.place)
         self.screen.show(self._draw, self._text(), last=True)
         write_file(self.folder / "sheet.png", lambda file: self._draw().savefig(file, dpi=150))
+        for i, row in enumerate(self.cells):
+            for j, cell in enumerate(row):
+                if isinstance(cell, str):  # the sheet has no room for pages, and in a terminal there is none
+                    print(f"{self._title(i, j)}: {cell}")
         if stopped:
             print(f"Stopped: {len(left)} more would have come.")
         print(f"The pictures and sheet.png are in {self.folder.as_posix()}.")
 
     def _paint_one(self, i, j):
         """Paint one picture; return whether it was stopped."""
-        titles = [title for title in (self.rows[i][0], self.columns[j][0]) if title]
-        name = re.sub(r"[^\w.+-]+", "-", " ".join(titles)).strip("-.")[:100] or "picture"
+        name = re.sub(r"[^\w.+-]+", "-", self._title(i, j)).strip("-.")[:100] or "picture"
         while (self.folder / name).exists():  # of titles that differ in signs alone
             name += "+"
         settings, self.started = self.wanted[i, j] | {"OUTPUT_DIR": (self.folder / name).as_posix()}, time.monotonic()
@@ -126,9 +129,8 @@ class _Comparison:
         """Draw the pictures that there are, and this one as it grows."""
         i, j = self.place
         found, epochs = pace(history, self.plan), sum(epochs for _, epochs in self.plan)
-        titles = " ".join(title for title in (self.rows[i][0], self.columns[j][0]) if title)
         number = len(self.wanted) - len(self.left)
-        text = f"{number} of {len(self.wanted)}   {titles}   epoch {len(history)}/{epochs}"
+        text = f"{number} of {len(self.wanted)}   {self._title(i, j)}   epoch {len(history)}/{epochs}"
         if found:
             one = self.seconds[-1] if self.seconds else time.monotonic() - self.started + found[1]
             text += f"   {clock(found[1] + one * len(self.left))} left for all"
@@ -140,6 +142,9 @@ class _Comparison:
             return figure
 
         self.screen.show(draw, text)
+
+    def _title(self, i, j):
+        return " ".join(title for title in (self.rows[i][0], self.columns[j][0]) if title)
 
     def _draw(self):
         rows, columns = ([title for title, _ in titles] for titles in (self.rows, self.columns))

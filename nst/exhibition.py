@@ -11,7 +11,7 @@ from IPython.display import display
 from PIL import Image
 
 import nst.records
-from nst.errors import RunError
+from nst.errors import RunError, SettingsError
 from nst.images import write_file
 from nst.plots import draw_grid, show_figure
 from nst.records import PAINTED
@@ -19,7 +19,7 @@ from nst.settings import SETTINGS
 
 MOST_LINES = 5  # of settings in a title
 FADES = 5  # pictures between two snapshots
-MOVIE_BYTES = 1_100_000  # a notebook stores four bytes for three: 1.5 MB
+MOVIE_BYTES = 500_000  # a notebook stores four bytes for three
 
 
 def label(value):
@@ -39,28 +39,43 @@ def show_runs(last=3):
 
     Args:
         last: how many at the most.
+
+    Raises:
+        SettingsError: last is no number of runs.
     """
+    if type(last) is not int or last < 1:
+        raise SettingsError(f"last = {last!r} cannot work: it must be a whole number, 1 or more.")
     folders = {path.resolve(): path for path in (*nst.records.OUTPUT_FOLDER.glob("*"), *PAINTED)}.values()
-    folders = [folder for folder in folders if (folder / "generated_image.png").is_file()]
     folders = [folder for folder in folders if (folder / "settings.json").is_file()]
-    folders = sorted(folders, key=lambda folder: (folder / "settings.json").stat().st_mtime_ns)[-last:]
-    if not folders:
+    runs = []
+    for folder in sorted(folders, key=lambda folder: (folder / "settings.json").stat().st_mtime_ns, reverse=True):
+        runs += _read_run(folder) if len(runs) < last else []
+    if not runs:
         print("No picture has been painted yet. Run the training cell.")
         return
-    records = [json.loads((folder / "settings.json").read_text(encoding="utf-8")) for folder in folders]
-    titles = [f"{folder.name}\n{_last_cost(folder)}" for folder in folders]
+    titles, records, pictures = zip(*reversed(runs), strict=True)
     for title_lines in _differences(records):
         titles = [f"{title}\n{line}" for title, line in zip(titles, title_lines, strict=True)]
-    pictures = []
-    for folder in folders:
+    show_figure(draw_grid([pictures], columns=list(titles)), " | ".join(title.replace("\n", ", ") for title in titles))
+
+
+def _read_run(folder):
+    """Return what a run has left as a list of (title, record, picture); empty if that is no whole run."""
+    try:
+        record = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        record = {"settings": dict(record["settings"]), "lesson": dict(record["lesson"])}
         with Image.open(folder / "generated_image.png") as picture:
-            pictures.append(np.asarray(picture.convert("RGB")))
-    show_figure(draw_grid([pictures], columns=titles), " | ".join(title.replace("\n", ", ") for title in titles))
+            return [(f"{folder.name}\n{_last_cost(folder)}", record, np.asarray(picture.convert("RGB")))]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _last_cost(folder):
-    rows = (folder / "history.csv").read_text(encoding="utf-8").split()
-    return f"J {float(rows[-1].split(',')[2]):.4g}" if len(rows) > 1 else "J not known"
+    try:
+        rows = (folder / "history.csv").read_text(encoding="utf-8").split()
+        return f"J {float(rows[-1].split(',')[2]):.4g}"
+    except (OSError, ValueError, IndexError):  # or no epoch yet
+        return "J not known"
 
 
 def _differences(records):
@@ -86,7 +101,10 @@ def animate(run):
     Raises:
         RunError: there are no snapshots, or as write_file.
     """
-    folder = Path(getattr(run, "folder", run))
+    folder = getattr(run, "folder", run)
+    if folder is None:
+        raise RunError("This run has no snapshots yet: it has not begun.")
+    folder = Path(folder)
     paths = sorted(folder.glob("image_*.jpg"))
     if not paths:
         raise RunError(f"{folder} has no snapshots (image_00000.jpg, …). Name the folder of a run.")

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 import shlex
 import tempfile
 import threading
@@ -17,11 +18,12 @@ from nst.images import load_image, to_uint8, write_file
 from nst.lesson import run_lesson, saved_settings
 from nst.plots import status_line
 from nst.replay import decide_settings, own_folder
+from nst.settings import read_settings
 
 PICTURES = Path("images")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
-WIDTH = "560px"
+WIDTH = "470px"
 
 
 class Panel:
@@ -37,29 +39,28 @@ class Panel:
         widget: ipywidgets.Widget, the whole panel.
 
     Raises:
-        SettingsError: a name that is no setting, or a mixed STYLE_IMAGE, for which the panel has no place.
+        SettingsError: a name that is no setting, a value that cannot work, or several styles.
+        ImageError: the photo cannot be used.
     """
 
     def __init__(self, **settings):
-        self._decided = decide_settings(settings)
+        decided = decide_settings(settings)
+        checked = read_settings(decided | {"OUTPUT_DIR": ""}, environ={})
+        self._decided = checked | {"OUTPUT_DIR": decided["OUTPUT_DIR"]}
         if not isinstance(self._decided["STYLE_IMAGE"], str):
             raise SettingsError("The panel paints with one style. For several, use paint or compare.")
         self._thread = self._run = None
         self._stop_asked = threading.Event()
-        wide, start = widgets.Layout(width="420px"), self._decided
+        wide, start = widgets.Layout(width="340px"), self._decided
         described = {"style": {"description_width": "70px"}, "layout": wide}
         pictures = _pictures(start["CONTENT_IMAGE"], start["STYLE_IMAGE"])
         self._controls = {
             "CONTENT_IMAGE": widgets.Dropdown(options=pictures, description="content", **described),
             "STYLE_IMAGE": widgets.Dropdown(options=pictures, description="style", **described),
-            "ALPHA": widgets.FloatLogSlider(
-                min=-1, max=4, step=0.05, readout_format=".4g", description="alpha", **described
-            ),
-            "BETA": widgets.FloatLogSlider(
-                min=-1, max=5, step=0.05, readout_format=".4g", description="beta", **described
-            ),
+            "ALPHA": widgets.SelectionSlider(options=_steps(start["ALPHA"]), description="alpha", **described),
+            "BETA": widgets.SelectionSlider(options=_steps(start["BETA"]), description="beta", **described),
             "IMAGE_SIZE": widgets.BoundedIntText(min=32, max=20_000, description="pixels", **described),
-            "EPOCHS": widgets.BoundedIntText(min=1, max=100_000, description="epochs", **described),
+            "EPOCHS": widgets.BoundedIntText(min=1, max=10**9, description="epochs", **described),
             "KEEP_COLOURS": widgets.Dropdown(
                 options=[
                     ("the painting's", ""),
@@ -83,7 +84,7 @@ class Panel:
         self._show(load_image(start["CONTENT_IMAGE"], 560))
         self._say("Turn what you like and press Run.")
         buttons = widgets.HBox([self._run_button, self._stop_button, self._upload])
-        left = widgets.VBox([*self._controls.values(), buttons, self._status], layout=widgets.Layout(width="440px"))
+        left = widgets.VBox([*self._controls.values(), buttons, self._status], layout=widgets.Layout(width="360px"))
         self.widget = widgets.HBox([left, self._picture], layout=widgets.Layout(flex_flow="row wrap", gap="16px"))
 
     def run(self):
@@ -98,18 +99,29 @@ class Panel:
             self._stop_asked.clear()
             self._stop_button.disabled = False
             self._say("Getting ready …")
-            self._thread = threading.Thread(target=self._paint, daemon=True)
+            values = {name: control.value for name, control in self._controls.items()}
+            self._thread = threading.Thread(target=self._paint, args=(values,), daemon=True)
             self._thread.start()
         return self._thread
+
+    def paint(self):
+        """Paint as run does, and wait for the end. Jupyter's stop button ends it after the current step."""
+        thread = self.run()
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            self.stop()
+            thread.join()
 
     def stop(self):
         """End the painting after the current step, as the button Stop does."""
         self._stop_asked.set()
-        if self._run:
-            self._run.stop()
+        if run := self._run:
+            run.stop()
 
-    def _paint(self):
-        values = {name: control.value for name, control in self._controls.items()}
+    def _paint(self, values):
+        if values["IMAGE_SIZE"] != self._decided["IMAGE_SIZE"]:  # SIZES would win over it
+            values["SIZES"] = []
         try:
             with own_folder(self._decided | values) as settings:
                 run = run_lesson(settings, environ={}, watch=self._watch)["run"]
@@ -152,23 +164,31 @@ class Panel:
 
     def _keep_uploads(self, change):
         """Keep the pictures that come, offer them, and take the last one for the content."""
+        said, colour = [], "inherit"
         for upload in change["new"]:
             try:
                 path = keep_picture(upload["name"], bytes(upload["content"]))
             except NSTError as error:
-                self._say(str(error), "firebrick")
+                said, colour = [*said, str(error)], "firebrick"
                 continue
             for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
                 control = self._controls[name]
                 chosen, control.options = control.value, _pictures(*(path for _, path in control.options), path)
                 control.value = path if name == "CONTENT_IMAGE" else chosen
-            self._say(f"{path} is kept.")
+            said.append(f"{path} is kept.")
+        self._say(" ".join(said), colour)
 
     def _repr_mimebundle_(self, **kwargs):
         """Return the panel, and for where widgets are not alive its picture and a sentence."""
         text = "A panel with sliders and buttons, when the notebook runs; here the picture that it shows."
         bundle = self.widget._repr_mimebundle_(**kwargs)
         return bundle | {"image/jpeg": base64.b64encode(self._picture.value).decode(), "text/plain": text}
+
+
+def _steps(start):
+    """Return 0, 1, 2, 5, 10, … 50000, and what a slider begins with, as a list of (label, value)."""
+    values = {0.0, start, *(float(digit * 10**power) for power in range(5) for digit in (1, 2, 5))}
+    return [(f"{value:g}", value) for value in sorted(values)]
 
 
 def _pictures(*paths):
@@ -194,6 +214,8 @@ def keep_picture(name, content):
     name = Path(name.replace("\\", "/")).name
     if Path(name).suffix.lower() not in SUFFIXES:
         raise ImageError(f"{name} is no picture by its name. It must end in one of {', '.join(SUFFIXES)}.")
+    stem, suffix = Path(name).stem[:60], Path(name).suffix  # no system takes names of any length
+    name = stem + suffix
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
@@ -201,7 +223,7 @@ def keep_picture(name, content):
             load_image(path, 512)
         except ImageError as error:
             raise ImageError(str(error).replace(f"{folder}/", "")) from None
-    names = (name, *(f"{Path(name).stem}-{number}{Path(name).suffix}" for number in range(2, 10_000)))
+    names = itertools.chain([name], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
     path = next(path for path in map(PICTURES.joinpath, names) if not path.exists())
     write_file(path, content)
     return path.as_posix()
@@ -211,4 +233,4 @@ def settings_line(settings):
     """Return the command that paints with these settings: what differs from the notebook, and `make run`."""
     saved = saved_settings() | {"OUTPUT_DIR": settings["OUTPUT_DIR"], "RESUME": settings["RESUME"]}
     different = {name: value for name, value in settings.items() if value != saved[name]}
-    return " ".join(f"NST_{name}={shlex.quote(str(value))}" for name, value in different.items()) + " make run"
+    return " ".join([*(f"NST_{name}={shlex.quote(str(value))}" for name, value in different.items()), "make run"])

@@ -202,7 +202,8 @@ def draw_grid(cells, rows=("",), columns=("",)):
     for i, (row, cells_of_row) in enumerate(zip(grid, cells, strict=True)):
         for axes, cell, title in zip(row, cells_of_row, columns, strict=True):
             if isinstance(cell, str):
-                axes.text(0.5, 0.5, textwrap.fill(cell, 34), ha="center", va="center", fontsize=8, color="firebrick")
+                words = textwrap.fill(textwrap.shorten(cell, 300, placeholder=" …"), 34)
+                axes.text(0.5, 0.5, words, ha="center", va="center", fontsize=8, color="firebrick")
             elif cell is not None:
                 _draw_image(axes, cell)
             axes.set(xticks=[], yticks=[], frame_on=False)
@@ -228,7 +229,7 @@ def show_figure(figure, text):
 
 
 def _draw_image(axes, image):
-    picture = Image.fromarray(to_uint8(image))
+    picture = Image.fromarray(image if image.dtype == np.uint8 else to_uint8(image))
     picture.thumbnail((1200, 1200))  # a figure shows no more
     axes.imshow(picture)
     axes.set_axis_off()

@@ -47,6 +47,11 @@ class Records:
             leftover.unlink()
         PAINTED.extend([folder] if folder else [])
 
+    def save_masks(self):
+        """Copy the masks, which are often made for one run, into its folder, as style_mask_N."""
+        for number, path in enumerate(self.facts["settings"]["STYLE_MASKS"], 1):
+            write_file(self._path(f"style_mask_{number}{Path(path).suffix}"), Path(path).read_bytes())
+
     def save_picture(self, image):
         """Write the result, generated_image.png."""
         save_image(image, self._path("generated_image.png"))

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import os
 import time
+from pathlib import Path
 
 import nst.records
 from nst.errors import SettingsError
@@ -14,7 +15,7 @@ from nst.settings import SETTINGS, read_settings, with_environment
 SMALL = {"IMAGE_SIZE": 200, "SIZES": []}  # for what is tried rather than framed
 
 
-def decide_settings(fixed, turned=(), small=True):
+def decide_settings(fixed, turned=()):
     """Return the settings to paint with, but for those that are turned.
 
     What wins: a value that is turned (compared, or set in the panel), then an NST_ variable, then a value fixed in the
@@ -23,23 +24,34 @@ def decide_settings(fixed, turned=(), small=True):
     Args:
         fixed: dict of the settings that a call gives.
         turned: names of the settings whose values come later.
-        small: whether the picture has 200 pixels where nothing says otherwise.
 
     Returns:
         dict of all settings, not checked yet.
 
     Raises:
-        SettingsError: a name that is no setting, or an NST_ variable that does not convert.
+        SettingsError: a name that is no setting, an NST_ variable that does not convert, or a run to continue.
     """
     for name in (*fixed, *turned):
         if name not in SETTINGS:
-            near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.4)
+            near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.4)
             raise SettingsError(f"{name} is no setting." + (f" Do you mean {near[0]}?" if near else ""))
-    saved = saved_settings() | (SMALL if small else {})
-    if "IMAGE_SIZE" in {*fixed, *turned} and "SIZES" not in fixed:
-        saved["SIZES"] = []
-    environ = {name: text for name, text in os.environ.items() if name.removeprefix("NST_") not in turned}
-    return with_environment(saved | fixed, environ) | {"RESUME": ""}
+    if fixed.get("RESUME"):
+        raise SettingsError("RESUME goes on with a run in the notebook. Here each picture is a new one: leave it out.")
+    decided, later = saved_settings() | SMALL | fixed, {"RESUME", *turned}
+    if "NST_IMAGE_SIZE" in os.environ or "IMAGE_SIZE" in turned:  # SIZES would win over it
+        decided["SIZES"] = []
+    if "IMAGE_SIZE" in turned:
+        later.add("SIZES")
+    environ = {name: text for name, text in os.environ.items() if name.removeprefix("NST_") not in later}
+    return with_environment(decided, environ) | {"RESUME": ""}
+
+
+def parent_folder(settings):
+    """Return where new folders are made: OUTPUT_DIR, unlike in the notebook, since many of them follow each other."""
+    parent = settings["OUTPUT_DIR"] or nst.records.OUTPUT_FOLDER
+    if not isinstance(parent, (str, Path)):
+        raise SettingsError(f"OUTPUT_DIR = {parent!r} cannot work: it must be a text in quotes.")
+    return Path(os.path.expanduser(parent))
 
 
 def say_what_paints():
@@ -67,12 +79,9 @@ def paint(**settings):
 
 @contextlib.contextmanager
 def own_folder(settings):
-    """Yield checked settings with a new folder of their own, which is gone afterwards if nothing is in it.
-
-    Unlike in the notebook, OUTPUT_DIR is where that folder is made, since many of them follow each other.
-    """
-    parent, settings = settings["OUTPUT_DIR"] or nst.records.OUTPUT_FOLDER, settings | {"OUTPUT_DIR": ""}
-    settings = read_settings(settings, environ={})
+    """Yield checked settings with a new folder of their own, which is gone afterwards if nothing is in it."""
+    parent = parent_folder(settings)
+    settings = read_settings(settings | {"OUTPUT_DIR": ""}, environ={})
     folder, _ = claim_folder(parent, name_of_pair(settings))
     try:
         yield settings | {"OUTPUT_DIR": folder.as_posix()}

@@ -181,6 +181,8 @@ class Run:
             for variable, value in zip(optimizer.variables, self._checkpoint["optimizer"], strict=True):
                 variable.assign(value)
         self._checkpoint = None
+        if not self.history:
+            self._records.save_masks()
         self._save(snapshot=not self.history)
         while len(self.history) < self._end and not self._stop.is_set():
             yield len(self.history) - self._begin

@@ -45,20 +45,18 @@ def _text(does):
     return Setting(str, does, "a text in quotes that is not empty", bool)
 
 
-def _are_layers(value):
+def _are_weighted(value, is_name):
     if not value or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value):
         return False
-    return all(_is_layer(name) and _is_weight(weight) for name, weight in value) and any(weight for _, weight in value)
+    return all(is_name(name) and _is_weight(weight) for name, weight in value) and any(weight for _, weight in value)
+
+
+def _are_layers(value):
+    return _are_weighted(value, _is_layer)
 
 
 def _are_pictures(value):
-    if isinstance(value, str):
-        return bool(value)
-    if not value or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value):
-        return False
-    return all(isinstance(path, str) and path and _is_weight(weight) for path, weight in value) and any(
-        weight for _, weight in value
-    )
+    return bool(value) if isinstance(value, str) else _are_weighted(value, lambda path: path and type(path) is str)
 
 
 def _is_start(value):

@@ -99,6 +99,18 @@ def gallery():
     composed([composed(row, across=True) for row in rows], across=False).save(EXAMPLES / "gallery.jpg", quality=88)
 
 
+def controls():
+    """Write four controls: kept colours, two paintings mixed, broad strokes, and a style for the tower alone."""
+    village, wave = (f"images/{name}.jpg" for name in PAINTINGS[:2])
+    pictures = [
+        paint("luminance", PHOTOS[0], PAINTINGS[0], KEEP_COLOURS="luminance"),
+        paint("mixed", PHOTOS[0], PAINTINGS[0], STYLE_IMAGE=[(village, 1), (wave, 1)]),
+        paint("broad", PHOTOS[0], PAINTINGS[0], STROKE_SIZE=2.0),
+        paint("tower", PHOTOS[0], PAINTINGS[2], STYLE_MASKS=["images/masks/summer_palace_tower.png"]),
+    ]
+    composed([resized(p, width=360) for p in pictures], across=True).save(EXAMPLES / "controls.jpg", quality=88)
+
+
 def coarse():
     """Write the palace at 1200 pixels, painted at once and from coarse to fine, and a detail of each."""
     pair = PHOTOS[0], PAINTINGS[0]
@@ -138,6 +150,6 @@ def edges():
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    makers = {"strips": strips, "gallery": gallery, "coarse": coarse, "large": large, "edges": edges}
+    makers = {maker.__name__: maker for maker in (strips, gallery, controls, coarse, large, edges)}
     for chosen in sys.argv[1:] or makers:
         makers[chosen]()

@@ -1,7 +1,8 @@
-"""Execute the notebook without a browser, show its progress, and save it as one HTML page beside the run's folder.
+"""Execute a notebook without a browser, show its progress, and save it as one HTML page in output/.
 
-    python scripts/run_notebook.py           what `make run` does; the notebook itself is not changed
-    python scripts/run_notebook.py --store   for its authors: also keep the outputs in the notebook
+    python scripts/run_notebook.py                      what `make run` does; the notebook itself is not changed
+    python scripts/run_notebook.py going_further.ipynb  what `make explore` does
+    python scripts/run_notebook.py --store              for its authors: also keep the outputs in the notebook
 
 Settings come from NST_<NAME> environment variables. This script is no part of the lesson.
 """
@@ -30,6 +31,7 @@ from traitlets import default
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "neural_style_transfer.ipynb"
+WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
 SOCKETS = tempfile.TemporaryDirectory(prefix="nst-")
 SECONDS_BETWEEN_LINES = 10  # where the terminal cannot write over a line
 
@@ -77,12 +79,12 @@ class _KernelManager(AsyncKernelManager):
 
 
 class _Stop:
-    """What Ctrl-C and SIGTERM do: end the training after its step, or the whole where nothing is trained yet."""
+    """What Ctrl-C and SIGTERM do: end a training after its step, or the whole where nothing is being trained."""
 
     def __init__(self, client):
         self.client = client
         self.received = None
-        self.training = None  # None before, True in, False after the cell that trains
+        self.training = None  # None before, True in, False after the cells that train
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -100,32 +102,48 @@ class _Stopped(Exception):
     """A signal ended the whole; its arguments are the signal and what to say."""
 
 
+def tags(cell):
+    """Return the tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
 def execute(notebook):
-    """Run all cells of a notebook in place; return the folder of its run and the exit status that says how it ended."""
-    client = _Progress(notebook, timeout=None, resources={"metadata": {"path": str(ROOT)}})
+    """Run the cells of a notebook in place.
+
+    Returns:
+        folder of its run, or None for a notebook that has many; and the exit status that says how it ended.
+    """
+    client = _Progress(notebook, timeout=None, store_widget_state=False, resources={"metadata": {"path": str(ROOT)}})
     client.kernel_manager_class = _KernelManager
-    question = nbformat.v4.new_code_cell("run.folder.absolute().as_posix(), run.state")
+    last = max(index for index, cell in enumerate(notebook.cells) if "training" in tags(cell))
+    folder, state = None, "finished"
     with client.setup_kernel():
         stop = _Stop(client)
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
                 client.say(f"— {heading[1]}")
-            trains = "training" in cell.metadata.get("tags", [])
             if stop.received and stop.training is None:
                 raise _Stopped(stop.received, "Stopped before the training began.")
-            stop.training = True if trains else stop.training
+            if stop.received and index <= last:
+                client.say("What would follow is left out.")
+                break
+            stop.training = True if "training" in tags(cell) else stop.training
             try:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
                 if error.ename == "KeyboardInterrupt":
                     raise _Stopped(stop.received or signal.SIGINT, "Stopped.") from None
                 raise
-            stop.training = False if trains else stop.training
-        notebook.cells.append(question)
-        answer = client.execute_cell(question, len(notebook.cells) - 1)
-        notebook.cells.pop()
-    folder, state = ast.literal_eval(answer.outputs[0]["data"]["text/plain"])
-    return Path(folder), 0 if state == "finished" else 128 + (stop.received or signal.SIGINT)
+            stop.training = False if index >= last else stop.training
+        if "lesson" in tags(notebook.cells[last]):
+            notebook.cells.append(nbformat.v4.new_code_cell("run.folder.absolute().as_posix(), run.state"))
+            answer = client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+            notebook.cells.pop()
+            folder, state = ast.literal_eval(answer.outputs[0]["data"]["text/plain"])
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop(WIDGET, None)  # the picture beside it takes its place
+    fine = state == "finished" and not stop.received
+    return folder and Path(folder), 0 if fine else 128 + (stop.received or signal.SIGINT)
 
 
 def _formula(tex, size):
@@ -166,7 +184,8 @@ def save_page(notebook, folder):
         for name in ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs")
     )
     exporter = HTMLExporter(raw_template=no_scripts, embed_images=True)
-    resources = {"metadata": {"name": "Neural style transfer", "path": str(ROOT)}}
+    title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+    resources = {"metadata": {"name": title, "path": str(ROOT)}}
     page, _ = exporter.from_notebook_node(notebook, resources)
     names = [folder.name, *(f"{folder.name}-{number}" for number in range(2, 1000))]
     path = next(p for name in names if not (p := folder.with_name(f"{name}.html")).exists())
@@ -179,21 +198,25 @@ def save_page(notebook, folder):
     return path
 
 
-def store(notebook):
+def store(notebook, path):
     """Write the executed notebook over the stored one, without what differs from machine to machine."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     notebook.metadata.language_info = {"name": "python"}
-    nbformat.write(notebook, NOTEBOOK)
+    nbformat.write(notebook, path)
 
 
 def main():
     """Run the notebook, save the page and print where things are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "notebook", nargs="?", type=Path, default=NOTEBOOK, help="neural_style_transfer.ipynb if not named"
+    )
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebook")
     options = parser.parse_args()
     started = time.monotonic()
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    path = options.notebook if options.notebook.exists() else ROOT / options.notebook
+    notebook = nbformat.read(path, as_version=4)
     try:
         folder, status = execute(notebook)
     except _Stopped as stopped:
@@ -202,10 +225,11 @@ def main():
     except CellExecutionError as error:
         sys.exit(f"\nThe notebook stopped: {error.ename}: {error.evalue}")
     if options.store:
-        store(notebook)
-    paths = [folder.resolve()]
+        store(notebook, path)
+    paths = [folder.resolve()] if folder else []
+    pages = Path(os.environ.get("NST_OUTPUT_DIR") or ROOT / "output").resolve()
     try:
-        paths.append(save_page(notebook, paths[0]))
+        paths.append(save_page(notebook, paths[0] if folder else pages / path.stem))
     except OSError as error:
         status = status or 1
         print(f"\nThe run is complete, but its page could not be written: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +28,8 @@ import run_notebook
 
 SMALL = {"NST_WEIGHTS": "standin", "NST_PRECISION": "float32", "NST_IMAGE_SIZE": "96", "NST_EPOCHS": "10"}
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+EXPERIMENTS = ROOT / "going_further.ipynb"
+BOTH = pytest.mark.parametrize("path", [NOTEBOOK, EXPERIMENTS], ids=lambda path: path.stem)
 HEADLESS = [sys.executable, ROOT / "scripts" / "run_notebook.py"]
 
 
@@ -65,9 +68,13 @@ def tags(cell):
     return set(cell.metadata.get("tags", []))
 
 
+def code_of(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
 @pytest.fixture
-def code_cells(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+def code_cells():
+    return code_of(NOTEBOOK)
 
 
 @pytest.fixture
@@ -82,18 +89,24 @@ def settings_cells(code_cells):
     return found
 
 
-def test_stored_from_one_clean_run(code_cells):
-    assert [cell.execution_count for cell in code_cells] == list(range(1, len(code_cells) + 1))
-    for cell in code_cells:
+@BOTH
+def test_stored_from_one_clean_run(path):
+    cells = code_of(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
         for output in cell.outputs:
             assert output.output_type != "error", cell.source
             assert output.get("name") != "stderr", f"stderr is stored under: {cell.source}"
 
 
-def test_stored_outputs_are_those_of_any_machine(code_cells):
-    text = json.dumps([cell.outputs for cell in code_cells])
+@BOTH
+def test_stored_outputs_are_those_of_any_machine(path):
+    text = json.dumps([cell.outputs for cell in code_of(path)])
     assert not re.search(r" at 0x[0-9a-f]{6,}", text), "an object's address"
-    assert not re.search(r"(/root|/home|/work|/tmp|/Users)/", text), "an absolute path"
+    assert not re.search(r"(/root|/home|/work|/tmp|/Users)/", re.sub(r"base64,[A-Za-z0-9+/=]*", "", text)), (
+        "an absolute path"
+    )
+    assert run_notebook.WIDGET not in text, "a widget without its program shows nothing"
 
 
 def test_checked_and_shown_outputs_are_stored(code_cells):
@@ -107,15 +120,23 @@ def test_checked_and_shown_outputs_are_stored(code_cells):
 
 def test_small_enough_for_code_hosting_pages():
     assert NOTEBOOK.stat().st_size < 1.5e6
+    assert EXPERIMENTS.stat().st_size < 3e6
 
 
-def test_metadata_is_minimal(notebook):
-    assert notebook.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
+@BOTH
+def test_metadata_is_minimal(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags"}, cell.source
 
 
-def test_cells_are_short_and_have_a_sentence_above(notebook):
+@BOTH
+def test_cells_are_short_and_have_a_sentence_above(path):
+    notebook = nbformat.read(path, as_version=4)
     for above, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
         if cell.cell_type == "code":
             lines = cell.source.splitlines()
@@ -172,6 +193,70 @@ def test_names_of_the_course_are_there(lesson):
         assert callable(lesson[name])
 
 
+# ---- the second notebook
+
+
+def test_experiments_are_calls_with_their_pictures():
+    """Each is a question, a call, its picture and what to see in it; no code of the lesson is repeated."""
+    notebook = nbformat.read(EXPERIMENTS, as_version=4)
+    first, *experiments = code_of(EXPERIMENTS)
+    assert first.source.startswith("import nst_utils\n")
+    assert len(experiments) >= 10
+    for cell in experiments:
+        assert tags(cell) == {"training", "nbval-ignore-output"}, cell.source
+        assert any("image/jpeg" in output.get("data", {}) for output in cell.outputs), cell.source
+    for cell in (first, *experiments):
+        assert not re.search(r"\b(def|class|import (?!nst_utils)|tf\.|from)\b", cell.source), cell.source
+    kinds = "".join({"markdown": "m", "code": "c"}[cell.cell_type] for cell in notebook.cells)
+    assert re.fullmatch("mc(mcm)+", kinds), f"a sentence, a call, what to see: {kinds}"
+
+
+def test_the_lesson_points_to_the_experiments_and_they_to_it(notebook):
+    assert any("(going_further.ipynb)" in cell.source for cell in notebook.cells[-3:])
+    assert f"({NOTEBOOK.name})" in nbformat.read(EXPERIMENTS, as_version=4).cells[0].source
+
+
+def test_experiments_name_settings_that_there_are():
+    """Their calls are read, not run: a setting that has been renamed shows at once."""
+    for cell in code_of(EXPERIMENTS):
+        for call in (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", "")
+            if name in ("compare", "paint", "Panel"):
+                assert {keyword.arg for keyword in call.keywords} <= set(TABLE), cell.source
+
+
+@POSIX
+@pytest.mark.slow
+def test_experiments_run_small_and_are_stopped_after_a_step(tmp_path):
+    """The whole, then one that is stopped while it compares: what follows is left out, and the page is finished."""
+    command = [*HEADLESS, EXPERIMENTS.name]
+    result = execute(command, IMAGE_SIZE=64, EPOCHS=2, OUTPUT_DIR=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    page = (tmp_path / "going_further.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") + page.count("data:image/webp") >= 12
+    assert {path.name for path in tmp_path.glob("compare-*")} == {f"compare-{n:03}" for n in range(1, 8)}
+    assert all((folder / "sheet.png").exists() for folder in tmp_path.glob("compare-*"))
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment({"IMAGE_SIZE": 64, "EPOCHS": 500, "OUTPUT_DIR": tmp_path / "stopped"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "1 of 5" in line:
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 128 + signal.SIGINT, "".join(lines)
+    assert "Stopped: 4 more would have come." in "".join(lines)
+    assert "What would follow is left out." in "".join(lines)
+    assert (tmp_path / "stopped" / "going_further.html").exists()
+
+
 # ---- the house
 
 
@@ -183,8 +268,8 @@ def imports_of(path):
     ]
 
 
-def test_helpers_are_named_in_the_order_of_the_lesson(code_cells):
-    source = "\n".join(cell.source for cell in code_cells)
+def test_helpers_are_named_in_the_order_of_the_two_notebooks():
+    source = "\n".join(cell.source for path in (NOTEBOOK, EXPERIMENTS) for cell in code_of(path))
     used = list(dict.fromkeys(re.findall(r"nst_utils\.(\w+)", source)))
     named = [name for room, name in imports_of(ROOT / "nst_utils.py") if room != "errors"]
     assert named == used
@@ -369,11 +454,12 @@ def test_formulas_are_drawn():
     assert "tag" not in text
 
 
+@BOTH
 @pytest.mark.slow
-def test_nbval(tmp_path):
+def test_nbval(tmp_path, path):
     """Every text output that does not depend on the machine or the settings is as stored."""
     options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300", "-x", "-q", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", *options, NOTEBOOK.name]
-    result = execute(command, EPOCHS=2, OUTPUT_DIR=tmp_path / "run")
+    command = [sys.executable, "-m", "pytest", *options, path.name]
+    result = execute(command, EPOCHS=2, IMAGE_SIZE=64, OUTPUT_DIR=tmp_path / "run")
     assert result.returncode == 0, result.stdout[-3000:]
     assert "passed" in result.stdout

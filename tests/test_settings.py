@@ -71,6 +71,8 @@ def test_whole_numbers_do_for_numbers_and_the_home_folder_has_a_short_name():
     assert all(type(settings[name]) is float for name in ("ALPHA", "BETA", "LEARNING_RATE"))
     path = read_settings(SETTINGS | {"CONTENT_IMAGE": "~/a.jpg"}, {})["CONTENT_IMAGE"]
     assert path == os.path.expanduser("~/a.jpg")
+    styles = read_settings(SETTINGS | {"STYLE_IMAGE": [("~/a.jpg", 2)]}, {})["STYLE_IMAGE"]
+    assert styles == [(os.path.expanduser("~/a.jpg"), 2)]
 
 
 def test_the_last_of_the_sizes_is_the_image_size(capsys):
@@ -89,6 +91,9 @@ def test_the_last_of_the_sizes_is_the_image_size(capsys):
         ("NORMALISE_ACTIVATIONS", "false", False),
         ("NORMALISE_ACTIVATIONS", " ON ", True),
         ("STYLE_LAYERS", "[('block2_conv1', 2)]", [("block2_conv1", 2)]),
+        ("STYLE_IMAGE", "images/x.jpg", "images/x.jpg"),
+        ("STYLE_IMAGE", " [('a.jpg', 1), ('b.jpg', 2)]", [("a.jpg", 1), ("b.jpg", 2)]),
+        ("STYLE_MASKS", "['a.png']", ["a.png"]),
         ("OUTPUT_DIR", "output/does-not-exist", "output/does-not-exist"),
     ],
 )
@@ -97,7 +102,8 @@ def test_environment_wins_and_is_converted_and_that_is_said_each_time(name, text
     for _ in range(2):
         settings = read_settings(SETTINGS, environ)
         assert settings == SETTINGS | {name: value}
-        assert type(settings[name]) is room.SETTINGS[name].kind
+        kinds = room.SETTINGS[name].kind
+        assert type(settings[name]) in (kinds if isinstance(kinds, tuple) else (kinds,))
         assert capsys.readouterr().out == f"{name} = {value!r} (from NST_{name})\n"
 
 
@@ -111,6 +117,7 @@ def test_environment_wins_and_is_converted_and_that_is_said_each_time(name, text
         ("NST_NORMALISE_ACTIVATIONS", "maybe", "must be True or False"),
         ("NST_STYLE_LAYERS", "block1_conv1", "must be a list of .layer name, weight., e.g."),
         ("NST_STYLE_LAYERS", "7", "must be a list of .layer name, weight., e.g."),
+        ("NST_STYLE_IMAGE", "[('a.jpg', 1)", r"must be a text in quotes that is not empty, or a list of .picture"),
         ("NST_SIZES", "large", r"must be \[\] or whole numbers of pixels.*\[300, 600, 1200\]"),
         ("NST_ALPHA", "nan", "ALPHA = nan cannot work"),
     ],
@@ -159,6 +166,17 @@ def test_wrong_environment_is_an_error_that_says_what_is_allowed(variable, text,
         ({"STYLE_LAYERS": None}, "list of .layer name, weight."),
         ({"CONTENT_IMAGE": None}, "CONTENT_IMAGE = None .* a text in quotes"),
         ({"STYLE_IMAGE": ""}, "STYLE_IMAGE = '' .* not empty"),
+        *(({"STYLE_IMAGE": styles}, "STYLE_IMAGE = .* or a list of .picture, weight., e.g.")
+          for styles in ([], ["a.jpg"], [("a.jpg", 0)], [("a.jpg", -1)], [("", 1)], [(3, 1)], (("a.jpg", 1),), 7)),
+        ({"INIT": "nosie"}, 'INIT = \'nosie\' .* "content", "noise", "style" or the path of a picture'),
+        ({"INIT": ""}, "INIT = '' .* or the path of a picture"),
+        ({"SEED": -1}, "SEED = -1 .* a whole number, 0 or more"),
+        ({"SEED": 1.5}, "SEED = 1.5 .* a whole number"),
+        *(({"STROKE_SIZE": size}, "STROKE_SIZE = .* a number from 0.1 to 10") for size in (0, 0.05, 11, float("nan"))),
+        ({"KEEP_COLOURS": "all"}, "KEEP_COLOURS = 'all' .* \"\", \"luminance\" or \"match\""),
+        *(({"STYLE_MASKS": masks}, r"STYLE_MASKS = .* a list of pictures, one per style image, or \[\]")
+          for masks in ("m.png", [""], [3], None)),
+        ({"STYLE_MASKS": ["a.png", "b.png"]}, "STYLE_MASKS has 2 masks and STYLE_IMAGE 1 pictures: give one for each"),
         ({"WEIGHTS": 3}, "WEIGHTS = 3 .* path of a .h5 file"),
         ({"WEIGHTS": "imagnet"}, 'WEIGHTS = \'imagnet\' .* "imagenet", "standin" or the path of a .h5 file'),
         ({"RESUME": None}, "RESUME = None .* a text in quotes"),

@@ -10,7 +10,7 @@ import nst_utils
 from conftest import SETTINGS, paint, prepare, stop_at, train
 from nst.backend import tf
 from nst.colours import colour
-from nst.images import to_uint8
+from nst.images import load_image, to_uint8
 from nst.sources import load_sources, start_image
 
 WAVE, VILLAGE, CAT = (f"images/{name}.jpg" for name in ("great_wave", "village_street_in_auvers", "chelsea_the_cat"))
@@ -258,6 +258,23 @@ def test_a_masked_run_resumes_and_its_masks_are_recorded(folder, mask):
     run = paint(RESUME=str(folder))
     assert np.array_equal(run.picture, whole.picture)
     assert facts_of(run)["style_masks"][0]["file"] == settings["STYLE_MASKS"][0]
+    with open(settings["STYLE_MASKS"][0], "rb") as original:
+        assert (folder / "style_mask_1.png").read_bytes() == original.read(), "kept with the run"
+
+
+def test_masks_by_a_threshold(folder, tmp_path):
+    photo = np.full((100, 160, 3), 40, np.uint8)
+    photo[:45] = 220
+    photo[20, 20] = 0  # a spot
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    paths = nst_utils.threshold_masks(str(tmp_path / "photo.png"), 0.5, size=160)
+    assert [path.rpartition("output/")[2] for path in paths] == ["masks-001/light.png", "masks-001/dark.png"]
+    light, dark = (np.asarray(load_image(path, 160))[0, :, :, 0] for path in paths)
+    assert np.allclose(light + dark, 1, atol=0.01)
+    assert light[:38].min() > 0.98 and light[52:].max() < 0.02, "spots are passed over"
+    assert 0.1 < light[43:47].mean() < 0.9, "the edge is soft"
+    with pytest.raises(nst_utils.ImageError, match=r"lightness = 0.9 does not divide .*from 0.16 to 0.86. Choose"):
+        nst_utils.threshold_masks(str(tmp_path / "photo.png"), 0.9)
 
 
 def test_masks_that_cannot_work_are_refused_before_anything(folder, mask):
