@@ -1,6 +1,6 @@
 # make run    paint the default pair; settings come as NST_<NAME>=… in front
 # make lab    open the notebook in JupyterLab
-# make explore  paint the experiments of going_further.ipynb
+# make explore   paint the experiments of going_further.ipynb
 # make test   the quick tests; make test-all also the slow ones
 # make lint   ruff
 # make bench  measure the speed; SIZE=large paints large pictures
@@ -15,7 +15,7 @@ run: .venv/ready
 	$(BIN)/python scripts/run_notebook.py
 
 lab: .venv/ready
-	$(BIN)/jupyter lab neural_style_transfer.ipynb
+	$(BIN)/jupyter lab --ServerApp.tornado_settings="{'websocket_max_message_size': 150_000_000}" neural_style_transfer.ipynb
 
 explore: .venv/ready
 	$(BIN)/python scripts/run_notebook.py going_further.ipynb

@@ -73,7 +73,7 @@ class Panel:
         }
         for name, control in self._controls.items():
             control.value = start[name]
-        self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add pictures")
+        self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add")
         self._upload.observe(self._keep_uploads, "value")
         self._run_button = widgets.Button(description="Run", button_style="primary")
         self._stop_button = widgets.Button(description="Stop", disabled=True)
@@ -152,7 +152,7 @@ class Panel:
             self._say(status_line(history, self._run.plan))
 
     def _say(self, text, colour="inherit", code=""):
-        code = f"<pre style='white-space: pre-wrap; user-select: all'>{html.escape(code)}</pre>" if code else ""
+        code = f"<pre style='white-space: pre-wrap; word-break: normal; user-select: all'>{html.escape(code)}</pre>" if code else ""
         self._status.value = f"<div style='line-height: 1.4; color: {colour}'>{html.escape(text)}</div>{code}"
 
     def _show(self, image):
