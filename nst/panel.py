@@ -24,6 +24,7 @@ PICTURES = Path("images")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
 WIDTH = "470px"
+CODE = "white-space: pre-wrap; word-break: normal; user-select: all"
 
 
 class Panel:
@@ -152,7 +153,7 @@ class Panel:
             self._say(status_line(history, self._run.plan))
 
     def _say(self, text, colour="inherit", code=""):
-        code = f"<pre style='white-space: pre-wrap; word-break: normal; user-select: all'>{html.escape(code)}</pre>" if code else ""
+        code = f"<pre style='{CODE}'>{html.escape(code)}</pre>" if code else ""
         self._status.value = f"<div style='line-height: 1.4; color: {colour}'>{html.escape(text)}</div>{code}"
 
     def _show(self, image):

@@ -131,7 +131,7 @@ def paint(panel):
 def upload(panel, *files):
     """Choose files to upload: pairs of name and content."""
     now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    find(panel, "Add pictures").value = [
+    find(panel, "Add").value = [
         {"name": name, "type": "", "size": len(content), "content": memoryview(content), "last_modified": now}
         for name, content in files
     ]

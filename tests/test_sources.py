@@ -226,10 +226,11 @@ def test_each_region_comes_nearer_to_its_own_style(folder, mask):
     assert run.settings["STYLE_IMAGE"][1] == (WAVE, 9), "the weights do not count"
 
 
-def test_masks_in_tiles_are_masks(folder, mask):
-    settings = {"STYLE_IMAGE": [(VILLAGE, 1), (WAVE, 1)], "IMAGE_SIZE": 150, "EPOCHS": 3, "SIZES": [150]}
+@pytest.mark.parametrize("masked", [False, True])
+def test_mixed_and_masked_styles_in_tiles_are_what_they_are_as_a_whole(folder, mask, masked):
+    settings = {"STYLE_IMAGE": [(VILLAGE, 1), (WAVE, 2)], "IMAGE_SIZE": 150, "EPOCHS": 3, "SIZES": [150]}
     settings |= {"STYLE_LAYERS": [("block1_conv1", 0.5), ("block3_conv1", 0.5)]}
-    settings["STYLE_MASKS"] = [mask(0, 0.3, "a.png"), mask(0.3, 1, "b.png")]
+    settings["STYLE_MASKS"] = [mask(0, 0.3, "a.png"), mask(0.3, 1, "b.png")] if masked else []
     whole, tiled = paint(**settings), paint(**settings, TILE=64)
     assert tiled._look.splits(tiled.content_image)
     assert not whole._look.splits(whole.content_image)
