@@ -36,6 +36,7 @@ def _quiet_import():
 with _quiet_import():
     import keras
     import tensorflow as tf
+    from tensorflow.python.framework import ops
 
 tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced anew for each size
 keras.config.set_image_data_format("channels_last")  # whatever a keras.json says
@@ -48,6 +49,23 @@ def device():
     """Return what TensorFlow computes on: "CPU", or the name of the first GPU."""
     gpus = tf.config.list_physical_devices("GPU")
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+
+
+@contextlib.contextmanager
+def graphs_forgotten():
+    """Let go of the graphs that are made within, when nothing else holds them.
+
+    TensorFlow registers the gradient of each tf.custom_gradient in a graph under a new name for good (Keras's
+    optimizers use one), and with it the graph and all weights that it captures: 50 MB for each run of the lesson.
+    """
+    registered = ops.gradient_registry._registry  # there is no public way
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in registered.keys() - before:
+            if name.startswith("CustomGradient-"):
+                registered.pop(name, None)  # another thread may have been faster
 
 
 def free_memory():

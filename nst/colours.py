@@ -26,7 +26,8 @@ def colour(image):
 def with_colours_of(photo, painted):
     """Return the light and dark of one image with the colours of another.
 
-    Gatys et al. (2016), "Preserving color in neural artistic style transfer", section 4, after the painting.
+    A simple form of the luminance-only transfer of Gatys et al. (2016), "Preserving color in neural artistic style
+    transfer": there the network sees light and dark alone, too, and the style's are first brought to the photo's.
 
     Args:
         photo, painted: float32 RGB in [0, 1], shape (1, H, W, 3).
@@ -40,9 +41,10 @@ def with_colours_of(photo, painted):
 def match_colours(image, photo):
     """Return an image whose colours have the mean and the covariance of a photo's.
 
-    Gatys et al. (2016), "Preserving color in neural artistic style transfer", section 3: x' = A (x - mean) + mean of
-    the photo, with A the photo's root of covariance times the image's inverse root. Colours that an image hardly has
-    (of a grey picture all but one, of a flat one all) have too little variance to be stretched, and stay as weak.
+    The color histogram matching of Gatys et al. (2016), "Preserving color in neural artistic style transfer": x' =
+    A (x - mean) + mean of the photo, with A the root of the photo's covariance times the inverse root of the image's.
+    Directions of colour in which the image hardly varies (of a grey picture all but one, of a flat one all) are not
+    stretched to the photo's: they stay weak.
 
     Args:
         image, photo: float32 RGB in [0, 1], of any sizes.
@@ -51,12 +53,12 @@ def match_colours(image, photo):
         float32 tensor of the image's shape, clipped to [0, 1].
     """
     pixels, wanted = (np.asarray(a, np.float64).reshape(-1, 3) for a in (image, photo))
-    A = _root(np.cov(wanted.T)) @ np.linalg.inv(_root(np.cov(pixels.T)))
+    A = _root(np.cov(wanted.T), 0.0) @ np.linalg.inv(_root(np.cov(pixels.T), LEAST_VARIANCE))
     matched = (pixels - pixels.mean(axis=0)) @ A.T + wanted.mean(axis=0)
     return tf.constant(np.clip(matched, 0.0, 1.0).reshape(image.shape), tf.float32)
 
 
-def _root(covariance):
-    """Return the symmetric root of a covariance matrix, its variances not below LEAST_VARIANCE."""
+def _root(covariance, least):
+    """Return the symmetric root of a covariance matrix, its variances not below the least."""
     variances, directions = np.linalg.eigh(covariance)
-    return directions * np.sqrt(np.maximum(variances, LEAST_VARIANCE)) @ directions.T
+    return directions * np.sqrt(np.maximum(variances, least)) @ directions.T

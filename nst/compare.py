@@ -18,10 +18,11 @@ from nst.sources import check_sources
 def compare(**settings):
     """Paint a picture with several values of one setting, or of two, and show them side by side.
 
-    Each is painted with the cells of the notebook as last saved, 200 pixels wide unless you say otherwise, into a
-    folder of its own in output/compare-<NNN>/, where the sheet is kept as sheet.png. What wins: a value that is
-    compared, then an NST_ variable, then a value fixed in the call, then the notebook. Stopped, it ends after the step
-    and keeps what has been painted. A value that fails leaves its place to the message, and the others go on.
+    Each is painted with the cells of the notebook as last saved, its long side 200 pixels unless you say otherwise,
+    into a folder of its own in output/compare-<NNN>/ (or in OUTPUT_DIR, if that is set), where the sheet is kept as
+    sheet.png. What wins: a value that is compared, then an NST_ variable, then a value fixed in the call, then the
+    notebook. Stopped, it ends after the step and keeps what has been painted. A value that fails leaves its place to
+    the message, and the others go on.
 
     Args:
         **settings: a list of values, or a dict of name to value, is compared; another value is fixed. Of settings that
@@ -29,6 +30,8 @@ def compare(**settings):
 
     Raises:
         SettingsError: no such setting, nothing or more than two settings to compare, or no value that can work.
+        ImageError: a picture that all of them need cannot be used.
+        RunError: the folder cannot be made, or the sheet not be written.
     """
     compared = {name: values for name, value in settings.items() if (values := _values(name, value)) is not None}
     decided = decide_settings({n: value for n, value in settings.items() if n not in compared}, compared)
@@ -88,8 +91,8 @@ class _Comparison:
         while left and not stopped:
             self.place, self.left = left.pop(0), left
             stopped = self._paint_one(*self.place)
-        self.screen.show(self._draw, self._text(), last=True)
         write_file(self.folder / "sheet.png", lambda file: self._draw().savefig(file, dpi=150))
+        self.screen.show(self._draw, self._text(), last=True)
         for i, row in enumerate(self.cells):
             for j, cell in enumerate(row):
                 if isinstance(cell, str):  # the sheet has no room for pages, and in a terminal there is none
@@ -113,7 +116,7 @@ class _Comparison:
             return False
         self.cells[i][j] = to_uint8(run.picture)
         self.seconds.append(time.monotonic() - self.started)
-        return run.state == "stopped"
+        return run.stop_asked
 
     def _watch(self, run):
         self.plan = run.plan

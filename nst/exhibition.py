@@ -13,11 +13,12 @@ from PIL import Image
 import nst.records
 from nst.errors import RunError, SettingsError
 from nst.images import write_file
-from nst.plots import draw_grid, show_figure
+from nst.plots import draw_grid, show_figure, spread
 from nst.records import PAINTED
 from nst.settings import SETTINGS
 
 MOST_LINES = 5  # of settings in a title
+MOST_SNAPSHOTS = 24  # in a moving picture
 FADES = 5  # pictures between two snapshots
 MOVIE_BYTES = 500_000  # a notebook stores four bytes for three
 
@@ -93,7 +94,9 @@ def _differences(records):
 
 
 def animate(run):
-    """Show how a picture was painted: its snapshots, each fading into the next, as an animated WebP in its folder.
+    """Show how a picture was painted: at most 24 snapshots, each fading into the next.
+
+    The animated WebP of at most 500 kB is kept in the run's folder as making-of.webp, made anew each time.
 
     Args:
         run: Run, or the folder of one.
@@ -105,7 +108,7 @@ def animate(run):
     if folder is None:
         raise RunError("This run has no snapshots yet: it has not begun.")
     folder = Path(folder)
-    paths = sorted(folder.glob("image_*.jpg"))
+    paths = spread(sorted(folder.glob("image_*.jpg")), MOST_SNAPSHOTS)
     if not paths:
         raise RunError(f"{folder} has no snapshots (image_00000.jpg, …). Name the folder of a run.")
     pictures = []

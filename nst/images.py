@@ -27,16 +27,17 @@ MAX_ASPECT_RATIO = 10
 _ONE_AT_A_TIME = threading.RLock()  # warnings are turned off and on again for all threads
 
 
-def load_image(path, size, enlarge=True):
+def load_image(path, size, enlarge=True, background="white"):
     """Read a picture and scale it, aspect ratio kept.
 
-    Rotation flags and colour profiles are obeyed, transparent pictures are laid on white, of several frames or pages
-    the first is taken, and 16-bit and floating-point pictures are brought to 8 bits.
+    Rotation flags and colour profiles are obeyed, transparent pictures are laid on a background, of several frames or
+    pages the first is taken, and 16-bit and floating-point pictures are brought to 8 bits.
 
     Args:
         path: file that Pillow can read.
         size: length of the long side in pixels.
         enlarge: False leaves a smaller picture as it is. A style image has no finer strokes than its file has.
+        background: "white" or "black".
 
     Returns:
         tf.Tensor, float32 RGB in [0, 1], shape (1, H, W, 3), max(H, W) = size.
@@ -48,7 +49,7 @@ def load_image(path, size, enlarge=True):
     height, width = scaled_size(path, size, enlarge)
     with _open(path) as opened:
         opened.draft(None, (2 * max(height, width), 2 * max(height, width)))  # JPEG: decode it smaller
-        picture = _to_rgb(ImageOps.exif_transpose(opened), (width, height))
+        picture = _to_rgb(ImageOps.exif_transpose(opened), (width, height), background)
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
 
 
@@ -129,7 +130,7 @@ def _nearest_names(path):
     return f" In {path.parent} there is: {', '.join(near)}." if near else f" There is no picture in {path.parent}."
 
 
-def _to_rgb(picture, size):
+def _to_rgb(picture, size, background):
     """Return a Pillow image of any mode as 8-bit sRGB of the given (width, height)."""
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith(("I", "F")):
@@ -142,7 +143,7 @@ def _to_rgb(picture, size):
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
     colour = _to_srgb(picture.convert("RGB") if alpha else picture, profile)
     if alpha:
-        colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha)
+        colour = Image.composite(colour, Image.new("RGB", colour.size, background), alpha)
     return colour
 
 

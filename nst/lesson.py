@@ -43,11 +43,11 @@ def run_lesson(settings=None, train=True, environ=None, watch=None):
 
 
 def saved_settings():
-    """Return the settings as the saved notebook has them, a dict of name to value."""
+    """Return the names that the saved notebook's cells of settings define, a dict of name to value."""
     namespace = {}
     for source, tags in lesson_cells():
         if "settings" in tags:
-            exec(source, {}, namespace)
+            exec(source, namespace)
     return namespace
 
 

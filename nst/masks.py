@@ -5,22 +5,22 @@ import os
 import numpy as np
 from PIL import Image, ImageFilter
 
-import nst.records
 from nst.errors import ImageError
 from nst.images import load_image, save_image, to_uint8
 from nst.records import claim_folder
+from nst.replay import parent_folder
 
-CALM = 9  # pixels of 640 across which single light and dark spots are passed over
-SOFT = 3  # pixels of 640 over which the edge fades
+SIZE = 640  # pixels of the masks' long side
+CALM = 9  # pixels across which single light and dark spots are passed over
+SOFT = 3  # pixels over which the edge fades
 
 
-def threshold_masks(photo, lightness, size=640):
+def threshold_masks(photo, lightness):
     """Make two masks of a photo, one white where it is light, such as the sky, the other where it is dark.
 
     Args:
         photo: path of the photo.
         lightness: between dark, 0, and light, 1, where the edge is.
-        size: length of the long side of the masks in pixels.
 
     Returns:
         paths of the two masks, which add up to white, in a new folder output/masks-<NNN> (or in OUTPUT_DIR).
@@ -28,7 +28,7 @@ def threshold_masks(photo, lightness, size=640):
     Raises:
         ImageError: as load_image, or nothing in the photo is lighter, or darker.
     """
-    grey = Image.fromarray(to_uint8(load_image(photo, size))).convert("L")
+    grey = Image.fromarray(to_uint8(load_image(photo, SIZE))).convert("L")
     calm = grey.filter(ImageFilter.MedianFilter(CALM)).filter(ImageFilter.GaussianBlur(CALM / 2))
     edge = Image.fromarray(255 * (np.asarray(calm) > 255 * lightness).astype(np.uint8))
     light = np.asarray(edge.filter(ImageFilter.GaussianBlur(SOFT)), np.float32) / 255
@@ -38,7 +38,7 @@ def threshold_masks(photo, lightness, size=640):
             f"lightness = {lightness:g} does not divide {photo}, which goes from {low:.2f} to {high:.2f}. Choose a "
             "value between."
         )
-    folder, _ = claim_folder(os.environ.get("NST_OUTPUT_DIR") or nst.records.OUTPUT_FOLDER, "masks")
+    folder, _ = claim_folder(parent_folder({"OUTPUT_DIR": os.environ.get("NST_OUTPUT_DIR", "")}), "masks")
     paths = []
     for name, mask in (("light", light), ("dark", 1 - light)):
         paths.append((folder / f"{name}.png").as_posix())

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import ipywidgets as widgets
+from IPython import get_ipython
+from IPython.display import display
 from PIL import Image
 
 from nst.errors import ImageError, NSTError, SettingsError
@@ -31,7 +33,8 @@ class Panel:
     """Widgets for the settings that a student turns, the picture as it grows, and the line that repeats it.
 
     It paints in a thread of its own, so that the notebook stays usable. What wins: what the panel shows, then an NST_
-    variable, then a value fixed in the call, then the notebook as last saved; the panel begins with the last three.
+    variable, then a value fixed in the call, then the notebook as last saved; the panel begins with the last three. Its
+    cells are those of the notebook as last saved, and OUTPUT_DIR is where the folders are made.
 
     Args:
         **settings: values that differ from those in the notebook, which the panel begins with.
@@ -50,7 +53,7 @@ class Panel:
         self._decided = checked | {"OUTPUT_DIR": decided["OUTPUT_DIR"]}
         if not isinstance(self._decided["STYLE_IMAGE"], str):
             raise SettingsError("The panel paints with one style. For several, use paint or compare.")
-        self._thread = self._run = None
+        self._thread = self._run = self._error = None
         self._stop_asked = threading.Event()
         wide, start = widgets.Layout(width="340px"), self._decided
         described = {"style": {"description_width": "70px"}, "layout": wide}
@@ -98,6 +101,7 @@ class Panel:
             self._say("This picture is still being painted: wait, or press Stop first.")
         else:
             self._stop_asked.clear()
+            self._error = None
             self._stop_button.disabled = False
             self._say("Getting ready …")
             values = {name: control.value for name, control in self._controls.items()}
@@ -106,13 +110,22 @@ class Panel:
         return self._thread
 
     def paint(self):
-        """Paint as run does, and wait for the end. Jupyter's stop button ends it after the current step."""
+        """Show the panel, paint as run does, and wait for the end. Jupyter's stop button ends it after the step.
+
+        Raises:
+            What the painting raises.
+        """
+        shown = display(self, display_id=True) if get_ipython() else None
         thread = self.run()
         try:
             thread.join()
         except KeyboardInterrupt:
             self.stop()
             thread.join()
+        if self._error:
+            raise self._error
+        if shown:
+            shown.update(self)
 
     def stop(self):
         """End the painting after the current step, as the button Stop does."""
@@ -130,6 +143,7 @@ class Panel:
             line = settings_line(run.settings)
             self._say(f"{run.state.capitalize()}: {run.folder.as_posix()}. To paint it again:", code=line)
         except Exception as error:  # in a thread nobody else would tell
+            self._error = error
             self._say(str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}", "firebrick")
         finally:
             self._run = None

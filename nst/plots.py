@@ -64,6 +64,11 @@ def plot_costs(history):
     show_figure(figure, "costs over epochs")
 
 
+def spread(things, most):
+    """Return at most `most` of some things, evenly spread, the first and the last among them."""
+    return [things[i] for i in sorted({round(i) for i in np.linspace(0, len(things) - 1, min(most, len(things)))})]
+
+
 def show_snapshots(paths, most=6):
     """Show at most `most` snapshots of a run, evenly spread, the first and the last among them.
 
@@ -71,7 +76,7 @@ def show_snapshots(paths, most=6):
         paths: list of pathlib.Path, from Run.snapshots.
         most: how many at the most, 2 or more.
     """
-    chosen = [paths[i] for i in sorted({round(i) for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))})]
+    chosen = spread(paths, most)
     images = []
     for path in chosen:
         with Image.open(path) as picture:

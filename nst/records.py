@@ -16,8 +16,7 @@ from PIL import Image
 from nst.backend import keras, tf
 from nst.errors import RunError, SettingsError
 from nst.images import save_image, write_file
-from nst.settings import style_pictures
-from nst.sources import STARTS
+from nst.settings import STARTS, style_pictures
 
 OUTPUT_FOLDER = Path("output")
 CHECKPOINT = "checkpoint.npz"

@@ -37,7 +37,8 @@ def decide_settings(fixed, turned=()):
             raise SettingsError(f"{name} is no setting." + (f" Do you mean {near[0]}?" if near else ""))
     if fixed.get("RESUME"):
         raise SettingsError("RESUME goes on with a run in the notebook. Here each picture is a new one: leave it out.")
-    decided, later = saved_settings() | SMALL | fixed, {"RESUME", *turned}
+    saved = saved_settings()
+    decided, later = {name: saved[name] for name in SETTINGS} | SMALL | fixed, {"RESUME", *turned}
     if "NST_IMAGE_SIZE" in os.environ or "IMAGE_SIZE" in turned:  # SIZES would win over it
         decided["SIZES"] = []
     if "IMAGE_SIZE" in turned:
@@ -64,7 +65,8 @@ def paint(**settings):
     """Paint a picture with the notebook's cells, small unless you say otherwise, and show it while it grows.
 
     Args:
-        **settings: values that differ from those in the notebook as last saved; an NST_ variable still wins.
+        **settings: values that differ from those in the notebook as last saved; an NST_ variable still wins. OUTPUT_DIR
+            is where the picture's folder is made.
 
     Returns:
         nst.runs.Run.
@@ -72,8 +74,9 @@ def paint(**settings):
     Raises:
         SettingsError: a setting that has an unknown name or cannot work. And as Run.
     """
+    decided = decide_settings(settings)
     say_what_paints()
-    with own_folder(decide_settings(settings)) as decided:
+    with own_folder(decided) as decided:
         return run_lesson(decided, environ={})["run"]
 
 

@@ -1,5 +1,6 @@
 """A run as the training loop sees it: sizes from coarse to fine, epochs, stopping, and going on."""
 
+import contextlib
 import functools
 import math
 import signal
@@ -7,15 +8,13 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
-from nst.backend import device, tf
+from nst.backend import device, graphs_forgotten, tf
 from nst.errors import RunError, SettingsError
 from nst.images import enlarge_image
 from nst.lesson import WATCH, describe_lesson
 from nst.plots import LiveView
 from nst.records import Records, describe_sources, describe_versions, facts_that_go_on, read_checkpoint, settings_of_run
-from nst.settings import read_settings, style_pictures
+from nst.settings import read_settings
 from nst.sizes import plan_sizes
 from nst.sources import check_sources, enlarged_styles, load_sources, start_image
 from nst.tiles import Look
@@ -42,11 +41,12 @@ class Run:
         settings: dict of the settings, a copy.
         folder: pathlib.Path of the run's folder; None until something has been saved.
         state: "running", "finished", "stopped" or "failed", as settings.json says.
+        stop_asked: whether it has been told to stop, which during the last step it finishes all the same.
         history: list of rows (epoch, seconds since the start, J, J_content, J_style). The costs of a row are those
             of the picture at the beginning of that epoch. Epochs are counted through all sizes.
         snapshots: list of pathlib.Path.
         content_image: float32 RGB image in [0, 1], shape (1, H, W, 3), of the size last painted.
-        style_images: list of such images.
+        style_images: list of such images. These and the next two are there from the first size on.
         generated_image: the tf.Variable last painted.
         picture: float32 RGB image in [0, 1], shape (1, H, W, 3), made of it as KEEP_COLOURS and STYLE_MASKS want: what
             is shown and saved.
@@ -72,6 +72,7 @@ class Run:
         self._begin = self._end = 0  # the epochs of the current size
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self.generated_image = self._records = self._sources = self._painted = None
+        self._guides = ()
         self._stop, self._saved = threading.Event(), -math.inf
         sizes = " → ".join(str(size) for size, _ in self.plan)
         self.title = f"alpha {self.settings['ALPHA']:g}   beta {self.settings['BETA']:g}   {sizes} px"
@@ -105,7 +106,8 @@ class Run:
         names = [name for name, _ in self.settings["STYLE_LAYERS"]] + [self.settings["CONTENT_LAYER"]]
         network = get_layer_outputs(self._vgg, names, choose_precision(self.settings["PRECISION"]))
         largest = max(self._shapes, key=math.prod)
-        return Look(network, lambda a: self._namespace["mean_gram_matrix"](a), self.settings["TILE"], largest)
+        gram, masks = lambda a: self._namespace["mean_gram_matrix"](a), len(self.settings["STYLE_MASKS"])
+        return Look(network, gram, self.settings["TILE"], largest, masks)
 
     def look(self, image):
         """Return what VGG19 sees in an image: the activations of STYLE_LAYERS and, last, those of CONTENT_LAYER.
@@ -127,18 +129,13 @@ class Run:
             style_images: list of float32 RGB images in [0, 1], shape (1, H, W, 3).
 
         Returns:
-            list of tensors. For a single image what look returns; of several the mean Gram matrices, (n_C, n_C), as
-            the weights of STYLE_IMAGE mix them; with STYLE_MASKS all of them, (n_masks, n_C, n_C), scaled as in look.
+            list of tensors. For a single image what look returns; of several the mean Gram matrices, as Sources.mix
+            returns them.
         """
-        looks = [self._look(image) for image in style_images]
-        if len(looks) == 1 and not self._guides:
-            return looks[0]
-        layers = [[self._namespace["mean_gram_matrix"](a) for a in layer] for layer in zip(*looks, strict=True)]
-        if self._guides:
-            roots = np.sqrt(self._sources.masks.mean(axis=(1, 2)))
-            return [tf.stack([root * G for root, G in zip(roots, layer, strict=True)]) for layer in layers]
-        weights = [weight for _, weight in style_pictures(self.settings["STYLE_IMAGE"])]
-        return [tf.add_n([weight * G for weight, G in zip(weights, layer, strict=True)]) for layer in layers]
+        if len(style_images) == 1 and not self._guides:
+            return self._look(style_images[0])
+        gram = self._namespace["mean_gram_matrix"]
+        return self._sources.mix([gram(a) for a in self._look(image)] for image in style_images)
 
     def sizes(self):
         """Yield what is still to be painted, from coarse to fine.
@@ -209,6 +206,10 @@ class Run:
         """End the run after the current step. May be called from another thread."""
         self._stop.set()
 
+    @property
+    def stop_asked(self):  # noqa: D102
+        return self._stop.is_set()
+
     def __enter__(self):
         facts = {
             "settings": self.settings,
@@ -230,14 +231,15 @@ class Run:
             self._view.say(sentence)
         self._view.say(f"Painting with {self._vgg.name} weights in {facts['precision']} on {device()}.")
         self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
-        self._handlers = {}
+        self._on_exit = contextlib.ExitStack()
+        self._on_exit.enter_context(graphs_forgotten())
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self._handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._on_exit.callback(signal.signal, number, signal.signal(number, self._on_signal))
         return self
 
     def __exit__(self, kind, error, traceback):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._on_exit.close()
         self.state = "failed"
         if kind is None or issubclass(kind, KeyboardInterrupt):
             self.state = "finished" if kind is None and len(self.history) == self._epochs else "stopped"

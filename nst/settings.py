@@ -13,12 +13,11 @@ from nst.errors import SettingsError
 from nst.lesson import ENVIRON
 from nst.vgg19 import check_layer_name
 
+STARTS = ("content", "noise", "style")  # INIT, or else the path of a picture
+
 
 class Setting(NamedTuple):
-    """kind: type of the value, or a tuple of types.
-
-    does: what it does, for the README. allowed: what is said when works(value) is false.
-    """
+    """kind: type of the value, or types. does: for the README. allowed: what is said when works(value) is false."""
 
     kind: type | tuple
     does: str
@@ -60,7 +59,7 @@ def _are_pictures(value):
 
 
 def _is_start(value):
-    return value in ("content", "noise", "style") or bool(Path(value).suffix)
+    return value in STARTS or bool(Path(value).suffix)
 
 
 def _is_layer(name):
@@ -135,8 +134,8 @@ SETTINGS = {
     ),
     "KEEP_COLOURS": Setting(
         str,
-        'keeps the photo\'s colours: `"luminance"` paints light and dark alone, `"match"` gives the style image the '
-        'photo\'s palette first; `""` does not',
+        'keeps the photo\'s colours: `"luminance"` takes light and dark alone from the painting, `"match"` gives the '
+        'style image the photo\'s palette first; `""` does not',
         '"", "luminance" or "match"',
         ("", "luminance", "match").__contains__,
     ),

@@ -12,23 +12,42 @@ from nst.backend import tf
 from nst.colours import match_colours, with_colours_of
 from nst.errors import SettingsError
 from nst.images import MIN_SIDE, load_image, scaled_size
-from nst.settings import style_pictures
+from nst.settings import STARTS, style_pictures
 
+ANY_SIZE = 20_000  # pixels: a size at which each picture that is long enough can be looked at
 BLACK = 0.02  # a mask that is nowhere lighter is all black; JPEG files are not quite 0
-STARTS = ("content", "noise", "style")  # INIT, or else the path of a picture
 
 
 class Sources(NamedTuple):
     """The pictures that a run is made from, at one size.
 
     content_image, style_images (a list): float32 RGB in [0, 1], shape (1, H, W, 3). masks: float32 array of shape
-    (number of masks, H, W), 1 where a style image paints. keep_colours: as KEEP_COLOURS.
+    (number of masks, H, W), 1 where a style image paints, at most 1 in all. style_weights: list of
+    numbers that add up to 1. keep_colours: as KEEP_COLOURS.
     """
 
     content_image: tf.Tensor
     style_images: list
     masks: np.ndarray
+    style_weights: list
     keep_colours: str
+
+    def mix(self, grams):
+        """Return the style that the generated image is to have.
+
+        Args:
+            grams: for each style image, the mean Gram matrices (n_C, n_C) of all layers.
+
+        Returns:
+            list of their means by style_weights, one per layer, (n_C, n_C). With masks they take the place of the
+            weights, and it is all Gram matrices, (n_masks, n_C, n_C), each times the root of its mask's share of the
+            picture, as tiles.Look.guides has it.
+        """
+        layers = zip(*grams, strict=True)
+        if not len(self.masks):
+            return [tf.add_n([w * G for w, G in zip(self.style_weights, layer, strict=True)]) for layer in layers]
+        roots = np.sqrt(self.masks.mean(axis=(1, 2)))
+        return [tf.stack([root * G for root, G in zip(roots, layer, strict=True)]) for layer in layers]
 
     def finish(self, image):
         """Return what is shown and saved of the image being painted: with the photo's colours, and within the masks.
@@ -39,7 +58,7 @@ class Sources(NamedTuple):
         if self.keep_colours == "luminance":
             image = with_colours_of(self.content_image, image)
         if len(self.masks):
-            painted = tf.minimum(tf.reduce_sum(self.masks, axis=0), 1.0)[..., tf.newaxis]
+            painted = tf.reduce_sum(self.masks, axis=0)[..., tf.newaxis]
             image = painted * image + (1.0 - painted) * self.content_image
         return image
 
@@ -55,7 +74,8 @@ def load_sources(settings, size):
     if settings["KEEP_COLOURS"] == "match":
         style_images = [match_colours(image, content_image) for image in style_images]
     masks = load_masks(settings["STYLE_MASKS"], content_image.shape[1:3])
-    return Sources(content_image, style_images, masks, settings["KEEP_COLOURS"])
+    weights = [weight for _, weight in style_pictures(settings["STYLE_IMAGE"])]
+    return Sources(content_image, style_images, masks, weights, settings["KEEP_COLOURS"])
 
 
 def check_sources(settings):
@@ -69,7 +89,8 @@ def check_sources(settings):
     size, stroke_size = settings["IMAGE_SIZE"], settings["STROKE_SIZE"]
     shapes = [scaled_size(settings["CONTENT_IMAGE"], size)]
     for path, _ in style_pictures(settings["STYLE_IMAGE"]):
-        least = MIN_SIDE / min(scaled_size(path, size))
+        own = scaled_size(path, round(size * max(1.0, stroke_size)))
+        least = max(1.0, stroke_size) * MIN_SIDE / min(own)
         if stroke_size < least:
             raise SettingsError(
                 f"STROKE_SIZE = {stroke_size:g} leaves {path} a short side of less than {MIN_SIDE} pixels. Set "
@@ -80,7 +101,7 @@ def check_sources(settings):
         if mask.max() <= BLACK:
             raise SettingsError(f"STYLE_MASKS: {path} is black everywhere. Make it white where its style paints.")
     if settings["INIT"] not in STARTS:
-        scaled_size(settings["INIT"], size)
+        scaled_size(settings["INIT"], ANY_SIZE)
     return shapes
 
 
@@ -120,7 +141,8 @@ def load_masks(paths, shape):
         shape: (H, W) of the picture to be painted.
 
     Returns:
-        float32 array of shape (number of masks, H, W), 1 where the style image paints, 0 where it does not.
+        float32 array of shape (number of masks, H, W), 1 where the style image paints, 0 where it does not, and
+        shares where masks overlap. What is transparent is black.
 
     Raises:
         ImageError: as load_image.
@@ -128,7 +150,7 @@ def load_masks(paths, shape):
     """
     masks = []
     for path in paths:
-        mask = load_image(path, max(shape))
+        mask = load_image(path, max(shape), background="black")
         height, width = mask.shape[1:3]
         if abs(math.log(width / height * shape[0] / shape[1])) > 0.02 + 1 / min(shape):
             raise SettingsError(
@@ -136,7 +158,8 @@ def load_masks(paths, shape):
                 "a copy of the photo, so that it has its proportions."
             )
         masks.append(np.mean(tf.image.resize(mask, shape, antialias=True)[0], axis=-1))
-    return np.array(masks, np.float32).reshape(-1, *shape)
+    masks = np.array(masks, np.float32).reshape(-1, *shape)
+    return masks / np.maximum(1.0, masks.sum(axis=0))
 
 
 def start_image(settings, content_image):
@@ -157,14 +180,18 @@ def start_image(settings, content_image):
         return content_image
     if init == "noise":
         return tf.constant(np.random.default_rng(settings["SEED"]).uniform(size=shape), tf.float32)
-    path = style_pictures(settings["STYLE_IMAGE"])[0][0] if init == "style" else init
-    return _covering(path, *shape[1:3])
+    if init == "style":
+        start = _covering(style_pictures(settings["STYLE_IMAGE"])[0][0], *shape[1:3])
+        return match_colours(start, content_image) if settings["KEEP_COLOURS"] == "match" else start
+    return _covering(init, *shape[1:3])
 
 
 def _covering(path, height, width):
     """Return a picture scaled to cover a height and a width, and cut in the middle."""
-    h, w = scaled_size(path, max(height, width))
-    scale = max(height / h, width / w)
-    picture = load_image(path, max(h, w) if scale <= 1 else math.ceil(max(h, w) * scale) + 1)  # sides are rounded
+    h, w = scaled_size(path, ANY_SIZE)
+    size = math.ceil(max(height / h, width / w) * ANY_SIZE - 0.01)
+    if any(have < want for have, want in zip(scaled_size(path, size), (height, width), strict=True)):
+        size += 1  # sides are rounded
+    picture = load_image(path, size)
     top, left = ((have - want) // 2 for have, want in zip(picture.shape[1:3], (height, width), strict=True))
     return picture[:, top : top + height, left : left + width]

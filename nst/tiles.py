@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 
 import numpy as np
 
@@ -33,13 +34,14 @@ class Look:
         tile: side of the tiles in pixels; 0 takes tiles where the whole does not fit into the memory that is free, of
             at most 1024 pixels. On a GPU memory is not checked, and 0 takes none.
         shape: (H, W) of the largest image that will be looked at; it says what memory is needed.
+        regions: number of regions that guides will tell apart.
 
     Raises:
         RunError: even with tiles the memory is too small. The message says the largest IMAGE_SIZE that fits.
     """
 
-    def __init__(self, network, mean_gram_matrix, tile, shape):
-        self.network, self.mean_gram_matrix = network, mean_gram_matrix
+    def __init__(self, network, mean_gram_matrix, tile, shape, regions=0):
+        self.network, self.mean_gram_matrix, self.regions = network, mean_gram_matrix, regions
         self.strides = [1024 // output[1] for output in network.compute_output_shape((1, 1024, 1024, 3))]
         self.stride, reach = 1, 0  # pixels per cell of the deepest layer; pixels that it sees beyond its own cell
         for layer in reversed(network.layers):
@@ -124,16 +126,19 @@ class Look:
         """Return about how many bytes training at this size takes, whole or in the tiles chosen.
 
         A step holds about 3.8 times the activations of all convolutions (measured at 400 to 1200 pixels in float32 and
-        bfloat16); in tiles, those of one tile, and some 8 copies of the image and of the last layer's activations
-        (together 16 of the image for block4_conv2 in bfloat16, measured at 1920 and 3840 pixels).
+        bfloat16), and the style layers' once more for each region; in tiles, those of one tile, and some 8 copies of
+        the image and of the last layer's activations (together 16 of the image for block4_conv2 in bfloat16, measured
+        at 1920 and 3840 pixels).
         """
         most, per_pixel = math.prod(max(self._window_lengths(length)) for length in (height, width)), 0.0
         for layer in self.network.layers:
             if isinstance(layer, keras.layers.Conv2D):
                 itemsize = 2 if layer.compute_dtype == "bfloat16" else 4
                 per_pixel += layer.filters * itemsize / 4 ** (int(layer.name[len("block")]) - 1)
+        style = zip(self.network.outputs[:-1], self.strides, strict=False)
+        per_region = sum(output.shape[-1] * itemsize / stride**2 for output, stride in style)
         whole = 8 * 12 + 8 * self.network.outputs[-1].shape[-1] / self.strides[-1] ** 2 * itemsize
-        return 3.8 * per_pixel * most + whole * height * width * (most < height * width)
+        return (3.8 * per_pixel + self.regions * per_region) * most + whole * height * width * (most < height * width)
 
     def _choose_tile(self, tile, height, width):
         free = free_memory()
@@ -190,6 +195,7 @@ class Look:
         size, channels = image.shape[1:3], [output.shape[-1] for output in self.network.outputs]
         shapes = [(*(guides[i].shape[:1] if guides else ()), n_C, n_C) for i, n_C in enumerate(channels[:-1])]
         tiles = [(tile, *self._window(tile, *size)) for tile in self._tiles(*size)]
+        self = weakref.proxy(self)  # TensorFlow keeps the functions below for good, but not the network with them
         dtype, stride = self.network.outputs[-1].dtype, self.strides[-1]
         content_shape = (1, math.ceil(size[0] / stride), math.ceil(size[1] / stride), channels[-1])
 

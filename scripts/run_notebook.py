@@ -30,7 +30,7 @@ from nbconvert import HTMLExporter
 from traitlets import default
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOK = ROOT / "neural_style_transfer.ipynb"
+NOTEBOOKS = ("neural_style_transfer.ipynb", "going_further.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
 SOCKETS = tempfile.TemporaryDirectory(prefix="nst-")
 SECONDS_BETWEEN_LINES = 10  # where the terminal cannot write over a line
@@ -209,13 +209,11 @@ def store(notebook, path):
 def main():
     """Run the notebook, save the page and print where things are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "notebook", nargs="?", type=Path, default=NOTEBOOK, help="neural_style_transfer.ipynb if not named"
-    )
+    parser.add_argument("notebook", nargs="?", choices=NOTEBOOKS, default=NOTEBOOKS[0])
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebook")
     options = parser.parse_args()
     started = time.monotonic()
-    path = options.notebook if options.notebook.exists() else ROOT / options.notebook
+    path = ROOT / options.notebook
     notebook = nbformat.read(path, as_version=4)
     try:
         folder, status = execute(notebook)
@@ -227,7 +225,7 @@ def main():
     if options.store:
         store(notebook, path)
     paths = [folder.resolve()] if folder else []
-    pages = Path(os.environ.get("NST_OUTPUT_DIR") or ROOT / "output").resolve()
+    pages = ROOT / Path(os.environ.get("NST_OUTPUT_DIR") or "output").expanduser()
     try:
         paths.append(save_page(notebook, paths[0] if folder else pages / path.stem))
     except OSError as error:

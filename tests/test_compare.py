@@ -60,7 +60,7 @@ def unpainted(monkeypatch):
         folder = nst.records.OUTPUT_FOLDER.parent / settings["OUTPUT_DIR"]
         folder.mkdir()
         unpainted[folder.name] = settings
-        return {"run": SimpleNamespace(state="finished", picture=np.zeros((1, 32, 48, 3), np.float32))}
+        return {"run": SimpleNamespace(stop_asked=False, picture=np.zeros((1, 32, 48, 3), np.float32))}
 
     monkeypatch.setattr(nst.compare, "run_lesson", run_lesson)
     return unpainted
@@ -493,6 +493,14 @@ def test_stopped_ends_after_the_step_and_keeps_what_was_painted(sheets, shown, a
     assert shown[-1]["text/plain"] == "BETA = 50 | BETA = 400 | BETA = 1"
 
 
+def test_stopped_in_the_last_step_of_a_picture_stops_the_comparison(sheets, after_epoch, capsys):
+    after_epoch(lambda run: run.stop() if len(run.history) == 3 else None)
+    folder = compare(BETA=[50, 400, 1])
+    assert names_in(folder) == {"BETA-50", "sheet.png"}
+    assert state_of(folder / "BETA-50") == ("finished", 3)
+    assert "Stopped: 2 more would have come." in capsys.readouterr().out
+
+
 def test_interrupted_between_two_runs_keeps_what_was_painted(sheets, monkeypatch, capsys):
     load, calls = nst.runs.load_vgg19, []
 
@@ -520,7 +528,7 @@ def test_status_names_the_picture_and_the_time_left_over_all(shown, monkeypatch,
     history = [(epoch, float(epoch), 9.0, 1.0, 1.0) for epoch in range(4)]
 
     def run_lesson(settings, environ, watch):
-        run = SimpleNamespace(plan=[(48, 4)], state="finished", picture=image)
+        run = SimpleNamespace(plan=[(48, 4)], stop_asked=False, picture=image)
         view = watch(run)
         for count in (1, 2, 4):
             now[0] += 10.0

@@ -304,6 +304,15 @@ def test_many_large_noisy_snapshots_stay_small(tmp_path, shown):
     assert abs(frames[-1].mean() - pixels_of(folder / "image_00006.jpg").mean()) < 5
 
 
+def test_of_very_many_snapshots_some_are_shown(tmp_path, capsys):
+    folder = snapshots(tmp_path / "run", [(32, 48)] * 100)
+    nst_utils.animate(folder)
+    frames, _ = frames_of(folder / "making-of.webp")
+    assert len(frames) <= 23 * 5 + 1
+    assert frames[0].shape[:2] == (32, 48), "the size stays"
+    assert np.abs(frames[-1].astype(float) - pixels_of(folder / "image_00099.jpg")).mean() < 4, "the last is there"
+
+
 def test_single_snapshot_and_again(tmp_path, capsys):
     folder = snapshots(tmp_path / "run", [(40, 60)])
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Operations with a gradient of their own: values and gradients are TensorFlow's."""
+"""Operations whose gradient is not taken as TensorFlow would: values and gradients are TensorFlow's."""
 
 import numpy as np
 import pytest

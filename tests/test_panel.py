@@ -399,6 +399,17 @@ def test_paint_waits_for_the_end(make_panel):
     assert facts_of("photo-style-001")["state"] == "finished"
 
 
+def test_paint_raises_what_goes_wrong_so_that_a_headless_run_fails(make_panel):
+    panel = make_panel()
+    control(panel, "ALPHA").value = control(panel, "BETA").value = 0.0
+    with pytest.raises(nst_utils.SettingsError, match="ALPHA = BETA = 0 leaves nothing to minimise"):
+        panel.paint()
+    assert "ALPHA = BETA = 0" in status(panel)[0]
+    control(panel, "ALPHA").value = 10.0
+    panel.paint()
+    assert status(panel)[0].startswith("Finished: ")
+
+
 def test_interrupted_while_it_waits_it_stops_after_the_step(make_panel, gate, monkeypatch):
     panel = make_panel(EPOCHS=100_000)
     join = threading.Thread.join

@@ -1,6 +1,7 @@
 """The run as the training loop sees it: settings that take effect, sizes, stopping, going on, and what goes wrong."""
 
 import copy
+import gc
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -100,9 +102,9 @@ def test_variable_of_the_environment_wins_without_its_cell(folder, monkeypatch, 
 def test_a_larger_size_starts_from_the_picture_before(folder, monkeypatch):
     pictures, decoded, to_rgb = [], [], nst.images._to_rgb
 
-    def count(picture, size):
+    def count(picture, size, background):
         decoded.append(size)
-        return to_rgb(picture, size)
+        return to_rgb(picture, size, background)
 
     photo = load_image(SETTINGS["CONTENT_IMAGE"], 48)
     monkeypatch.setattr(nst.images, "_to_rgb", count)
@@ -392,6 +394,19 @@ def test_exhausted_memory_names_what_to_lower(folder):
     assert error.value.__suppress_context__, "TensorFlow's own pages of text are not shown"
     assert facts_of(folder)["state"] == "failed"
     assert len(paint(RESUME=str(folder)).history) == 5
+
+
+@pytest.mark.parametrize("tile", [0, 64])
+def test_a_run_that_is_over_leaves_no_graph_in_memory(folder, tile):
+    """Else many runs in one kernel, as in going_further.ipynb, would fill it: the graph holds the weights."""
+    names = prepare(IMAGE_SIZE=96, EPOCHS=2, TILE=tile)
+    run = train(names)
+    assert run._look.splits(run.content_image) == bool(tile)
+    graph = weakref.ref(names["step"].get_concrete_function(run.generated_image).graph)
+    assert graph() is not None
+    del run, names
+    gc.collect()
+    assert graph() is None
 
 
 def test_state_while_it_runs(folder):

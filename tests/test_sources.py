@@ -103,6 +103,19 @@ def test_the_file_that_it_began_as_is_recorded(folder):
     assert not np.array_equal(run.generated_image, paint().generated_image)
 
 
+def test_a_long_picture_to_start_from_needs_no_larger_size(folder, tmp_path):
+    """It is scaled to cover the photo, so it is never as thin as beside it."""
+    Image.open(CAT).resize((900, 120)).save(tmp_path / "long.png")
+    run = paint(INIT=str(tmp_path / "long.png"), SIZES=[64, 96])
+    assert run.picture.shape == (1, 64, 96, 3)
+
+
+def test_a_start_as_the_style_has_its_matched_colours(picture):
+    photo = 0.4 + 0.2 * picture(40, 60)
+    start = start_image(SETTINGS | {"INIT": "style", "KEEP_COLOURS": "match"}, photo)
+    assert np.allclose(np.mean(start, axis=(1, 2)), np.mean(photo, axis=(1, 2)), atol=0.01)
+
+
 # ---- several styles
 
 
@@ -160,6 +173,9 @@ def test_too_fine_strokes_are_refused_and_sizes_leave_room_for_them(folder):
         nst_utils.SettingsError, match=r"STROKE_SIZE = 0.4 leaves images/great_wave.jpg .* Set 0.75 or more"
     ):
         paint(STROKE_SIZE=0.4)
+    with pytest.raises(nst_utils.ImageError, match="short side"):
+        paint(STYLE_IMAGE=WAVE, IMAGE_SIZE=40)
+    assert paint(IMAGE_SIZE=48, STYLE_IMAGE=WAVE, STROKE_SIZE=2.0).style_images[0].shape[2] == 96
     shapes = [(341, 512), (200, 300)]
     settings = SETTINGS | {"IMAGE_SIZE": 512, "STROKE_SIZE": 0.15, "EPOCHS": 20}
     assert nst_utils.plan_sizes(settings, shapes) == [(362, 20), (512, 20)], "256 × 0.15 leave 26 pixels"
@@ -188,6 +204,17 @@ def test_matched_colours_are_nearer_to_the_photos(folder):
     assert off["match"] < 0.5 * off[""], off
     mean = np.mean(runs["match"].style_images[0], axis=(1, 2))
     assert np.allclose(mean, np.mean(runs["match"].content_image, axis=(1, 2)), atol=0.02), "but for what is clipped"
+
+
+def test_a_failure_between_two_sizes_keeps_a_picture_of_one(folder):
+    """What is shown is made of the photo at the size of the picture, not of the size that has just begun."""
+    names = prepare(KEEP_COLOURS="luminance", SIZES=[48, 96], OUTPUT_DIR=str(folder))
+    make = names["make_optimizer"]
+    names["make_optimizer"] = lambda epochs, refines: 1 / 0 if refines else make(epochs, refines)
+    with pytest.raises(ZeroDivisionError):
+        train(names)
+    assert names["run"].picture.shape == (1, 32, 48, 3)
+    assert saved_picture(folder).shape == (1, 32, 48, 3)
 
 
 # ---- a style for each region
@@ -263,19 +290,40 @@ def test_a_masked_run_resumes_and_its_masks_are_recorded(folder, mask):
         assert (folder / "style_mask_1.png").read_bytes() == original.read(), "kept with the run"
 
 
-def test_masks_by_a_threshold(folder, tmp_path):
-    photo = np.full((100, 160, 3), 40, np.uint8)
-    photo[:45] = 220
-    photo[20, 20] = 0  # a spot
+def test_masks_by_a_threshold(folder, tmp_path, monkeypatch):
+    photo = np.full((400, 640, 3), 40, np.uint8)
+    photo[:180] = 220
+    photo[80, 80] = 0  # a spot
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    paths = nst_utils.threshold_masks(str(tmp_path / "photo.png"), 0.5, size=160)
+    paths = nst_utils.threshold_masks(str(tmp_path / "photo.png"), 0.5)
     assert [path.rpartition("output/")[2] for path in paths] == ["masks-001/light.png", "masks-001/dark.png"]
-    light, dark = (np.asarray(load_image(path, 160))[0, :, :, 0] for path in paths)
+    light, dark = (np.asarray(load_image(path, 640))[0, :, :, 0] for path in paths)
     assert np.allclose(light + dark, 1, atol=0.01)
-    assert light[:38].min() > 0.98 and light[52:].max() < 0.02, "spots are passed over"
-    assert 0.1 < light[43:47].mean() < 0.9, "the edge is soft"
+    assert light[:165].min() > 0.98 and light[195:].max() < 0.02, "spots are passed over"
+    assert 0.1 < light[178:182].mean() < 0.9, "the edge is soft"
     with pytest.raises(nst_utils.ImageError, match=r"lightness = 0.9 does not divide .*from 0.16 to 0.86. Choose"):
         nst_utils.threshold_masks(str(tmp_path / "photo.png"), 0.9)
+    monkeypatch.setenv("NST_OUTPUT_DIR", str(tmp_path / "mine"))
+    assert (
+        nst_utils.threshold_masks(str(tmp_path / "photo.png"), 0.5)[0]
+        == f"{tmp_path.as_posix()}/mine/masks-001/light.png"
+    )
+
+
+def test_a_mask_on_a_transparent_layer_is_white_where_it_is_drawn(tmp_path):
+    """As a paint program leaves it that draws on a layer above the photo."""
+    layer = Image.new("RGBA", (64, 43), (255, 255, 255, 0))
+    layer.paste((255, 255, 255, 255), (0, 0, 20, 43))
+    layer.save(tmp_path / "layer.png")
+    (mask,) = load_sources(SETTINGS | {"STYLE_MASKS": [str(tmp_path / "layer.png")]}, 64).masks
+    assert (mask[:, :18].min(), mask[:, 22:].max()) == (1, 0)
+
+
+def test_where_masks_overlap_they_share(mask):
+    settings = SETTINGS | {"STYLE_IMAGE": [(WAVE, 1), (CAT, 1)], "STYLE_MASKS": [mask(0, 1), mask(0.5, 1, "b.png")]}
+    first, second = load_sources(settings, 64).masks
+    assert np.allclose(first + second, 1)
+    assert np.allclose(second[:, 40:], 0.5)
 
 
 def test_masks_that_cannot_work_are_refused_before_anything(folder, mask):
