@@ -200,9 +200,8 @@ def draw_grid(cells, rows=("",), columns=("",)):
     width, names = 12 / max(3, len(columns)), any(rows)
     height = width * max([image.shape[-3] / image.shape[-2] for image in images], default=0.7)
     lines = max(title.count("\n") for title in columns) + 1
-    figure = Figure(
-        figsize=(width * len(columns) + 0.3 * names, height * len(rows) + 0.22 * lines), layout="constrained"
-    )
+    size = width * len(columns) + 0.3 * names, height * len(rows) + 0.17 * lines + 0.3
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, (row, cells_of_row) in enumerate(zip(grid, cells, strict=True)):
         for axes, cell, title in zip(row, cells_of_row, columns, strict=True):
@@ -213,6 +212,7 @@ def draw_grid(cells, rows=("",), columns=("",)):
                 _draw_image(axes, cell)
             axes.set(xticks=[], yticks=[], frame_on=False)
             axes.set_axis_on()
+            axes.set_anchor("S")
             axes.set_title(title if i == 0 else "", fontsize=10)
         row[0].set_ylabel(rows[i], fontsize=10)
     return figure
