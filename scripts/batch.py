@@ -74,7 +74,7 @@ def main():
         print(error, file=sys.stderr)
         return 1
     except _Stopped as stopped:
-        print("\nStopped. Start it again with the same words, and it goes on.", file=sys.stderr)
+        print("\nStopped. Give the same command again, and it goes on with what is missing.", file=sys.stderr)
         return 128 + stopped.args[0]
     finally:
         if progress:
@@ -86,3 +86,5 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.exit(main())
+elif __name__ == "__mp_main__":  # a worker on this machine: Ctrl-C is for the program that started it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

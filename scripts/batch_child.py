@@ -65,13 +65,13 @@ def main():
             settings["WEIGHTS"] = str(ROOT / settings["WEIGHTS"])
         os.chdir(request["folder"])
         try:
-            run_lesson(settings, environ={}, watch=lambda run: _Reporter(answer))
+            run = run_lesson(settings, environ={}, watch=lambda run: _Reporter(answer))["run"]
         except NSTError as error:
             answer(error=str(error), retry=not isinstance(error, (ImageError, SettingsError)))
         except Exception as error:
             answer(error=f"{type(error).__name__}: {error}", retry=True)
         else:
-            answer(error=None, retry=False)
+            answer(error=None if run.state == "finished" else f"The run was {run.state}.", retry=True)
         os.chdir(ROOT)
 
 

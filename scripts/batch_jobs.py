@@ -61,11 +61,12 @@ def read_grid(content, style, assignments):
             problems.append(f"--set {assignment}: not in a batch; {NOT_IN_A_BATCH[name]}.")
         else:
             try:
-                grid.setdefault(name, []).append(ast.literal_eval(text))
+                value = ast.literal_eval(text)
+                grid.setdefault(name, []).append(value)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 problems.append(
-                    f"--set {assignment}: the value must be a Python literal; a text needs quotes, and those need "
-                    f"quotes from the shell: --set {name}='\"…\"'."
+                    f"--set {assignment}: the value must be a Python literal. A text needs quotes, which the shell "
+                    f"must leave alone: --set {name}='\"{text}\"'."
                 )
     if len(grid.get("WEIGHTS", [])) > 1:
         problems.append("WEIGHTS has several values: all pictures of a batch are painted with the same weights.")
@@ -101,30 +102,39 @@ def plan_jobs(grid, chain=False):
         return [], ["--chain needs the setting INIT, which this version of the notebook does not have."]
     if chain and "INIT" in grid:
         return [], ["--chain gives INIT its values: leave --set INIT away."]
-    grid = {"CONTENT_IMAGE": [notebook["CONTENT_IMAGE"]], "STYLE_IMAGE": [notebook["STYLE_IMAGE"]]} | grid
+    base = {name: notebook[name] for name in SETTINGS}
+    grid = {"CONTENT_IMAGE": [base["CONTENT_IMAGE"]], "STYLE_IMAGE": [base["STYLE_IMAGE"]]} | grid
     others = [name for name in grid if name != "CONTENT_IMAGE"]
     several = [name for name in others if name != "STYLE_IMAGE" and len(grid[name]) > 1]
-    chains, problems, checked = {}, [], {}
-    for content, *values in itertools.product(grid["CONTENT_IMAGE"], *(grid[name] for name in others)):
-        numbers = tuple(grid[name].index(value) for name, value in zip(others, values, strict=True))
-        if numbers not in checked:
-            try:
-                base = {name: notebook[name] for name in SETTINGS} | dict(zip(others, values, strict=True))
-                checked[numbers] = check_settings(base | {"CONTENT_IMAGE": content})
-            except SettingsError as error:
-                checked[numbers] = None
-                problems.append(str(error))
-        if checked[numbers]:
-            settings = checked[numbers] | {"CONTENT_IMAGE": os.path.expanduser(content)}
-            if settings["SIZES"]:
-                settings["IMAGE_SIZE"] = settings["SIZES"][-1]
-            job = Job(settings, _name(settings, {n: k for n, k in zip(others, numbers, strict=True) if n in several}))
-            chains.setdefault(numbers if chain else (content, numbers), []).append(job)
+    combinations, problems = [], []
+    for numbers in itertools.product(*(range(len(grid[name])) for name in others)):
+        settings = base | {name: grid[name][k] for name, k in zip(others, numbers, strict=True)}
+        combinations.append((numbers, settings))
+        problems.append(_problem(settings))
+    if any(problems):  # each combination tells one; the values by themselves tell more
+        problems += [_problem(base | {name: value}) for name, values in grid.items() for value in values]
+        return [], [problem for problem in _without_repetition(problems) if problem]
+    chains = {}
+    for content, (numbers, settings) in itertools.product(grid["CONTENT_IMAGE"], combinations):
+        settings = check_settings(settings | {"CONTENT_IMAGE": content})
+        if settings["SIZES"]:
+            settings["IMAGE_SIZE"] = settings["SIZES"][-1]
+        job = Job(settings, _name(settings, {n: k for n, k in zip(others, numbers, strict=True) if n in several}))
+        chains.setdefault(numbers if chain else (content, numbers), []).append(job)
     jobs = []
     for first, *rest in chains.values():
         first.chain = tuple(rest)
         jobs.append(first)
-    return jobs, _without_repetition(problems)
+    return jobs, []
+
+
+def _problem(settings):
+    """Return what of some settings cannot work, or ""."""
+    try:
+        check_settings(settings)
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def _name(settings, numbers):

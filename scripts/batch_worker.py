@@ -99,7 +99,7 @@ class _Process:
         self._log = tempfile.TemporaryFile(dir=kit)  # noqa: SIM115 (closed in close)
         command = [sys.executable, str(Path(kit, "scripts", "batch_child.py"))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
-        self._child = subprocess.Popen(command, cwd=kit, text=True, encoding="utf-8", **pipes)
+        self._child = subprocess.Popen(command, cwd=kit, text=True, encoding="utf-8", start_new_session=True, **pipes)
 
     def is_alive(self):
         return self._child.poll() is None
