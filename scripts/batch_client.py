@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cloudpickle
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, as_completed, get_worker
 
 import batch_worker
 import nst.lesson
@@ -135,18 +135,21 @@ def paint_all(client, jobs, paintings, kit, watch):
         RunError: a folder cannot be written, or the scheduler has gone.
     """
     kit, weights = kit
-    studio = batch_worker.Studio(kit, f"nst-{uuid.uuid4().hex}")
-    client.register_plugin(studio, name=studio.name)
+    name = f"nst-{uuid.uuid4().hex}"
+    client.register_plugin(batch_worker.Studio(kit, name), name=name)
+
+    def paint(*job):  # it stands here, since Dask sends by value what has no name
+        return get_worker().plugins[name].paint(*job)
+
     waiting, running, completed = deque(jobs), {}, as_completed()
-    client.subscribe_topic(studio.name, lambda event: _tell_begun(running, watch, *event))
+    client.subscribe_topic(name, lambda event: _tell_begun(running, watch, *event))
     try:
         while waiting or running:
             while waiting and len(running) < 2 * max(1, sum(client.nthreads().values())):
                 job, key = waiting.popleft(), f"paint-{uuid.uuid4().hex}"
                 settings, files, names = pack(job.settings | {"WEIGHTS": weights})
                 running[key] = job, names
-                arguments = studio.name, key, settings, files
-                completed.add(client.submit(batch_worker.paint, *arguments, key=key, retries=RETRIES))
+                completed.add(client.submit(paint, key, settings, files, key=key, retries=RETRIES))
             future = next(completed)
             job, names = running.pop(future.key)
             archive, message = _outcome(future)
@@ -163,7 +166,7 @@ def paint_all(client, jobs, paintings, kit, watch):
     finally:
         if client.status == "running":
             client.cancel(list(running))
-            client.unregister_worker_plugin(studio.name)
+            client.unregister_worker_plugin(name)
 
 
 def _tell_begun(running, watch, _, message):

@@ -1,7 +1,6 @@
 """What happens on a Dask worker: it keeps the lesson and its weights, and has pictures painted in child processes.
 
-Dask sends this module by value (cloudpickle), since a worker knows nothing of this repository. So it imports nothing of
-it.
+A worker knows nothing of this repository: Dask sends this module by value (cloudpickle), so it imports nothing of it.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from distributed import WorkerPlugin, get_worker
+from distributed import WorkerPlugin
 
 PICTURES_PER_PROCESS = 10  # a process grows with every picture, and costs some seconds to start
 
@@ -48,7 +47,19 @@ class Studio(WorkerPlugin):
             process.kill()
 
     def paint(self, key, settings, files):
-        """Paint a picture; the arguments and the result are those of the function paint."""
+        """Paint a picture.
+
+        Args:
+            key: name of the task.
+            settings: dict of settings, whose paths are relative to a folder that is made for this picture.
+            files: dict of such paths to the bytes of the pictures.
+
+        Returns:
+            bytes of a zip archive of the run's folder; or a text that says why this picture cannot be painted.
+
+        Raises:
+            RuntimeError: it could not be painted here, but may be elsewhere.
+        """
         self.worker.log_event(self.name, {"job": key, "worker": self.worker.address})
         with tempfile.TemporaryDirectory(dir=self.worker.local_directory) as folder:
             for name, content in files.items():
@@ -119,7 +130,7 @@ class _Process:
 
     def _last_words(self):
         self.kill()
-        status = self._child.wait()
+        status = self._child.returncode
         if status == -signal.SIGKILL:
             return "The process that painted was killed, by the system for want of memory or by someone."
         self._log.seek(0)
@@ -129,32 +140,14 @@ class _Process:
     def kill(self):
         """End the process, whatever it does."""
         self._child.kill()
+        self._child.wait()
 
     def close(self):
         """End the process and close what led to it."""
         self.kill()
-        self._child.wait()
         for file in (self._child.stdin, self._child.stdout, self._log):
             with contextlib.suppress(OSError):
                 file.close()
-
-
-def paint(studio, key, settings, files):
-    """Paint a picture on a worker.
-
-    Args:
-        studio: name of the Studio.
-        key: name of the task.
-        settings: dict of settings, whose paths are relative to a folder that is made for this picture.
-        files: dict of such paths to the bytes of the pictures.
-
-    Returns:
-        bytes of a zip archive of the run's folder; or a text that says why this picture cannot be painted.
-
-    Raises:
-        RuntimeError: it could not be painted here, but may be elsewhere.
-    """
-    return get_worker().plugins[studio].paint(key, settings, files)
 
 
 def _zipped(folder):
