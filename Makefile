@@ -2,6 +2,7 @@
 # make lab    open the notebook in JupyterLab
 # make explore   paint the experiments of going_further.ipynb
 # make test   the quick tests; make test-all also the slow ones
+# make batch  paint a gallery of three photos by three paintings
 # make lint   ruff
 # make bench  measure the speed; SIZE=large paints large pictures
 # make clean  remove the environment and caches, never output/
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run lab explore test test-all lint bench clean
+.PHONY: run lab explore batch test test-all lint bench clean
 
 run: .venv/ready
 	$(BIN)/python scripts/run_notebook.py
@@ -23,8 +24,14 @@ explore: .venv/ready
 test: .venv/ready-for-tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/ready-for-tests
+test-all: .venv/ready-for-tests .venv/ready-for-batch
 	$(BIN)/python -m pytest
+
+batch: .venv/ready-for-batch
+	$(BIN)/python scripts/batch.py \
+	  --content images/summer_palace.jpg images/chelsea_the_cat.jpg images/astronaut.jpg \
+	  --style images/village_street_in_auvers.jpg images/great_wave.jpg images/composition_viii.jpg \
+	  --output output/gallery
 
 lint: .venv/ready-for-tests
 	$(BIN)/ruff check .
@@ -44,6 +51,10 @@ bench: .venv/ready
 
 .venv/ready-for-tests: requirements.txt tests/requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@ .venv/ready
+
+.venv/ready-for-batch: requirements.txt scripts/requirements-batch.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r scripts/requirements-batch.txt
 	@touch $@ .venv/ready
 
 clean:

@@ -28,6 +28,7 @@ RUN = "run"  # the run's folder in that of a job, on a worker
 PROCESS_MEMORY = (
     1.6e9  # bytes of a process that paints, beside the picture: TensorFlow and what it keeps of 10 pictures
 )
+SECONDS_TO_CONNECT = 10
 RETRIES = 2  # of a picture that fails for a reason that may lie in the worker's machine
 
 cloudpickle.register_pickle_by_value(batch_worker)
@@ -67,7 +68,7 @@ def connect(address):
         RunError: there is none.
     """
     try:
-        return Client(address, timeout=10)
+        return Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
         raise RunError(
             f"There is no Dask scheduler at {address} ({str(error).splitlines()[0]}). Start one with: dask scheduler, "

@@ -13,7 +13,7 @@ from pathlib import Path
 from nst.errors import NSTError, SettingsError
 from nst.lesson import run_lesson
 from nst.runs import Run
-from nst.settings import SETTINGS, check_settings
+from nst.settings import SETTINGS, check_settings, read_settings
 
 STARTS = ("content", "noise", "style")  # INIT, or else the path of a picture
 NOT_IN_A_BATCH = {
@@ -82,28 +82,28 @@ def _without_repetition(values):
     return list({repr(value): value for value in values}.values())
 
 
-def plan_jobs(grid, chain=False):
+def plan_jobs(given, chain=False):
     """Return the jobs of all combinations of values, and what of their settings cannot work.
 
     Which value wins: that of the grid, then an NST_ variable, then the notebook as it was saved.
 
     Args:
-        grid: dict of setting to list of values.
+        given: dict of setting to list of values.
         chain: whether each picture begins with the one before it.
 
     Returns:
         list of Job, of which only the first of each chain stands there itself, and a list of messages.
     """
     try:
-        notebook = run_lesson(train=False)
+        base = read_settings(run_lesson(train=False))
     except SettingsError as error:
         return [], [str(error)]
     if chain and "INIT" not in SETTINGS:
         return [], ["--chain needs the setting INIT, which this version of the notebook does not have."]
-    if chain and "INIT" in grid:
+    if chain and "INIT" in given:
         return [], ["--chain gives INIT its values: leave --set INIT away."]
-    base = {name: notebook[name] for name in SETTINGS}
-    grid = {"CONTENT_IMAGE": [base["CONTENT_IMAGE"]], "STYLE_IMAGE": [base["STYLE_IMAGE"]]} | grid
+    grid = {"CONTENT_IMAGE": [base["CONTENT_IMAGE"]], "STYLE_IMAGE": [base["STYLE_IMAGE"]]}
+    grid |= {name: values for name, values in given.items() if values}
     others = [name for name in grid if name != "CONTENT_IMAGE"]
     several = [name for name in others if name != "STYLE_IMAGE" and len(grid[name]) > 1]
     combinations, problems = [], []
