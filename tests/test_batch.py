@@ -122,7 +122,8 @@ def batch(repository, tmp_path):
     for process, watchdog in started:
         watchdog.cancel()
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def read_until(process, wanted, count=1):
@@ -235,19 +236,14 @@ def test_killed_client_is_started_again_and_repeats_nothing(cluster, batch, tmp_
     assert len(names_after(lines, "finished")) == 6 - len(before)
     assert set(pictures(painted(tmp_path / "gallery")).values()) == {1}
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    lines = finish(batch("BETA=100", "BETA=400", "BETA=50", options=options))
-    assert len(names_after(lines, "there")) == 6
-    assert len(names_after(lines, "finished")) == 3, "a setting that changed means a new painting"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_give_up_what_a_stopped_client_wanted(cluster, batch, number):
+def test_workers_give_up_what_a_killed_client_wanted(cluster, batch):
     options = ["--scheduler", cluster.address]
     process = batch(ENDLESS, options=options)
     read_until(process, "began", count=2)
-    process.send_signal(number)
-    text, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL), text
+    process.kill()
+    process.communicate()
     finish(batch(content=["my photos/b.jpg"], options=options))
 
 
