@@ -1,5 +1,6 @@
 """scripts/batch.py on a real Dask cluster: a scheduler and workers in processes of their own, without a repository."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from conftest import ROOT
+from nst.settings import SETTINGS
 
 pytest.importorskip("distributed", reason="scripts/requirements-batch.txt is not installed")
 
@@ -67,10 +69,11 @@ class Cluster:
         raise AssertionError(f"{' '.join(command)} ended with status {process.wait()}")
 
     def close(self):
-        for process in [*self.workers.values(), self.scheduler]:
-            process.terminate()
-        for process in [*self.workers.values(), self.scheduler]:
-            process.communicate(timeout=PATIENCE)
+        for processes in (self.workers.values(), [self.scheduler]):  # workers say goodbye to the scheduler
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +149,8 @@ def finish(process, status=0):
 
 
 def names_after(lines, word):
-    return [line.split(maxsplit=1)[1].rpartition(" (")[0] for line in lines if line.startswith(word)]
+    """Return the names of the jobs or folders of which a batch tells with a word."""
+    return [line.split(maxsplit=1)[1].split(" (")[0].split(" in ")[0] for line in lines if line.startswith(word)]
 
 
 def painted(folder):
@@ -221,6 +225,22 @@ def test_broken_pictures_fail_alone_and_those_that_cannot_be_opened_are_named_fi
     page = (tmp_path / "gallery" / "index.html").read_text()
     assert "1 picture, 2 failed" in page
     assert "cannot be decoded" in page
+
+
+@pytest.mark.skipif("INIT" not in SETTINGS, reason="the notebook has no setting INIT")
+def test_chain_begins_with_the_picture_before_and_ends_at_a_broken_one(cluster, batch, repository, tmp_path):
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes((repository / "wave.jpg").read_bytes()[:20_000])
+    options = ["--chain", "--scheduler", cluster.address]
+    lines = finish(batch(content=["my photos/b.jpg", str(cut), "my photos/ç.jpg"], options=options), status=1)
+    assert names_after(lines, "finished") == ["b-wave"]
+    assert f"ç-wave: it begins with {cut}, which failed: {cut} cannot be decoded" in "\n".join(lines)
+    lines = finish(batch(content=["my photos/b.jpg", "my photos/ç.jpg"], options=options))
+    assert names_after(lines, "there") == ["b-wave"]
+    before = tmp_path / "gallery" / "b-wave" / "generated_image.png"
+    facts = painted(tmp_path / "gallery")["ç-wave"]
+    assert facts["settings"]["INIT"] == before.as_posix()
+    assert facts["init_image"] == {"file": before.as_posix(), "sha256": hashlib.sha256(before.read_bytes()).hexdigest()}
 
 
 def test_killed_client_is_started_again_and_repeats_nothing(cluster, batch, tmp_path):
