@@ -129,7 +129,7 @@ def paint_all(client, jobs, paintings, kit, watch):
         jobs: list of Job, those of which the first link of the chain is to be painted.
         paintings: Paintings.
         kit: bytes of the kit, and what WEIGHTS is on the workers.
-        watch: object with the methods began(job, worker), finished(job, folder), skipped(job, folder) and
+        watch: object with the methods began(job, worker), ended(job), finished(job, folder), skipped(job, folder) and
             failed(job, message).
 
     Raises:
@@ -143,7 +143,7 @@ def paint_all(client, jobs, paintings, kit, watch):
         return get_worker().plugins[name].paint(*job)
 
     waiting, running, completed = deque(jobs), {}, as_completed()
-    client.subscribe_topic(name, lambda event: _tell_begun(running, watch, *event))
+    client.subscribe_topic(name, lambda event: _pass_on(running, watch, **event[1]))
     try:
         while waiting or running:
             while waiting and len(running) < 2 * max(1, sum(client.nthreads().values())):
@@ -170,9 +170,11 @@ def paint_all(client, jobs, paintings, kit, watch):
             client.unregister_worker_plugin(name)
 
 
-def _tell_begun(running, watch, _, message):
-    if message["job"] in running:
-        watch.began(running[message["job"]][0], message["worker"])
+def _pass_on(running, watch, job, worker, begins):
+    """Pass on what a worker tells of a job."""
+    if job in running:
+        job, _ = running[job]
+        watch.began(job, worker) if begins else watch.ended(job)
 
 
 def _outcome(future):

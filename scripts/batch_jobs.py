@@ -49,7 +49,7 @@ def read_grid(content, style, assignments):
     grid, problems = {}, []
     for name, patterns in (("CONTENT_IMAGE", content), ("STYLE_IMAGE", style)):
         for pattern in patterns:
-            paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True), key=_by_number)
+            paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True), key=by_number)
             if not paths:
                 problems.append(f"{pattern}: there is no such picture.")
             grid.setdefault(name, []).extend(paths)
@@ -73,8 +73,8 @@ def read_grid(content, style, assignments):
     return {name: _without_repetition(values) for name, values in grid.items()}, problems
 
 
-def _by_number(path):
-    """Sort frame_10 after frame_9."""
+def by_number(path):
+    """Return what sorts paths as people do: frame_10 after frame_9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 

@@ -44,16 +44,21 @@ class Progress:
         """Tell that a worker has begun a job, perhaps again."""
         with self._lock:
             self._started = self._started or time.monotonic()
-            self._began[job.name] = time.monotonic()
-            self._running.add(job.name)
+            self._began[id(job)] = time.monotonic()
+            self._running.add(id(job))
             self._tell(f"began     {job.name} on {worker}")
+
+    def ended(self, job):
+        """Note that a worker is done with a job, well or not; what it has left comes later."""
+        with self._lock:
+            self._running.discard(id(job))
 
     def finished(self, job, folder):
         """Tell that a job's folder is there."""
         with self._lock:
             self._painted += 1
-            self._running.discard(job.name)
-            seconds = time.monotonic() - self._began.pop(job.name, time.monotonic())
+            self._running.discard(id(job))
+            seconds = time.monotonic() - self._began.pop(id(job), time.monotonic())
             self._tell(f"finished  {folder.name} in {seconds:.0f} s")
             if self._painted % PICTURES_BETWEEN == 0:
                 self._gallery.write(self.failures)
@@ -67,7 +72,7 @@ class Progress:
     def failed(self, job, message):
         """Tell that a job cannot be painted."""
         with self._lock:
-            self._running.discard(job.name)
+            self._running.discard(id(job))
             self.failures.append((job, message))
             self._tell(f"failed    {job.name}: {message}")
 
@@ -87,7 +92,10 @@ class Progress:
 
     def close(self):
         """Write the gallery, and say what failed."""
-        self._gallery.write(self.failures)
+        try:
+            self._gallery.write(self.failures)
+        except RunError as error:
+            self.say(str(error))
         text = f"{self._painted} painted, {self._skipped} there already, {len(self.failures)} failed."
         self.say("\n".join([text, *(f"{job.name}: {message}" for job, message in self.failures)]))
         self.say(f"Gallery: {self._gallery.path}")

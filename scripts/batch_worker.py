@@ -24,7 +24,7 @@ class Studio(WorkerPlugin):
 
     Args:
         kit: bytes of a zip archive of the repository: the notebook, the helpers and the weights.
-        name: text under which workers find it, and the topic under which they tell when they begin a picture.
+        name: text under which workers find it, and the topic under which they tell when a picture begins and ends.
     """
 
     def __init__(self, kit, name):
@@ -60,8 +60,7 @@ class Studio(WorkerPlugin):
         Raises:
             RuntimeError: it could not be painted here, but may be elsewhere.
         """
-        self.worker.log_event(self.name, {"job": key, "worker": self.worker.address})
-        with tempfile.TemporaryDirectory(dir=self.worker.local_directory) as folder:
+        with self._told(key), tempfile.TemporaryDirectory(dir=self.worker.local_directory) as folder:
             for name, content in files.items():
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True)
@@ -71,6 +70,16 @@ class Studio(WorkerPlugin):
             if error and retry:
                 raise RuntimeError(error)
             return error or _zipped(Path(folder, settings["OUTPUT_DIR"]))
+
+    @contextlib.contextmanager
+    def _told(self, key):
+        """Tell the client when a job begins and when it ends."""
+        event = {"job": key, "worker": self.worker.address}
+        self.worker.log_event(self.name, event | {"begins": True})
+        try:
+            yield
+        finally:
+            self.worker.log_event(self.name, event | {"begins": False})
 
     @contextlib.contextmanager
     def _process(self):

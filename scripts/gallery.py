@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from PIL import Image, ImageOps
 
+from batch_jobs import by_number
 from nst.images import write_file
 
 PICTURES_BETWEEN = 10  # that are painted before the page is written again
@@ -63,7 +64,7 @@ class Gallery:
         Raises:
             RunError: a file cannot be written.
         """
-        facts = self._paintings.facts
+        facts = dict(sorted(self._paintings.facts.items(), key=lambda item: by_number(item[0].name)))
         different = differing_settings([record["settings"] for record in facts.values()])
         cards = [self._card(folder, record, different) for folder, record in facts.items()]
         failed = [

@@ -83,7 +83,7 @@ def test_alternative_texts_and_captions_say_what_differs(paintings):
     gallery = Gallery(paintings)
     gallery.write()
     page = Page(gallery.path)
-    assert page.all("img")[1]["alt"] == "a 100 % #1 & more in the manner of great wave, BETA 100"
+    assert "a 100 % #1 & more in the manner of great wave, BETA 100" in [image["alt"] for image in page.all("img")]
     assert "IMAGE_SIZE" not in page.text, "it is the same in all"
     assert "J 3.21 · J_content 1 · J_style 2 · 12 s" in page.text
 
