@@ -166,6 +166,7 @@ def paint_all(client, jobs, paintings, kit, watch):
             waiting.extendleft([link] if link else [])
     finally:
         if client.status == "running":
+            client.unsubscribe_topic(name)
             client.cancel(list(running))
             client.unregister_worker_plugin(name)
 

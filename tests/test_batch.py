@@ -181,7 +181,7 @@ def test_killed_worker_costs_no_picture(cluster, batch, repository, tmp_path):
 
 def test_lesson_and_pictures_travel_and_a_process_that_is_killed_costs_no_picture(cluster, batch, repository, tmp_path):
     process = batch(
-        "EPOCHS=5", "EPOCHS=500", content=["my photos/a 100 % #1.jpg"], options=["--scheduler", cluster.address]
+        "EPOCHS=5", "EPOCHS=200", content=["my photos/a 100 % #1.jpg"], options=["--scheduler", cluster.address]
     )
     read_until(process, "finished")
     painting = [child for worker in cluster.workers.values() for child in psutil.Process(worker.pid).children()]
@@ -192,7 +192,7 @@ def test_lesson_and_pictures_travel_and_a_process_that_is_killed_costs_no_pictur
         child.kill()
     finish(process)  # Dask has it painted again: memory may have been short for a moment
     records = painted(tmp_path / "gallery")
-    name = "a 100 % #1-wave-EPOCHS=500"
+    name = "a 100 % #1-wave-EPOCHS=200"
     facts = records[name]
     assert len(records) == 2
     assert facts["state"] == "finished"
