@@ -44,6 +44,8 @@ def _stop(number, frame):
 
 def main():
     """Paint what is missing; return the exit status."""
+    options = read_options()
+
     # Imported here, since each worker on this machine imports this file as well, and needs no TensorFlow.
     from batch_client import connect, first_to_paint, local_cluster, make_kit, paint_all
     from batch_jobs import check_jobs, plan_jobs, read_grid
@@ -52,7 +54,6 @@ def main():
     from gallery import Gallery
     from nst.errors import NSTError
 
-    options = read_options()
     grid, problems = read_grid(options.content, options.style, options.set)
     jobs, more = plan_jobs(grid, options.chain)
     if problems or more:

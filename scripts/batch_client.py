@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import math
 import os
 import uuid
@@ -25,9 +26,7 @@ from nst.vgg19 import IMAGENET_FILE, NORMALISATION_FILE, STANDIN_FILE, WEIGHTS_F
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = "run"  # the run's folder in that of a job, on a worker
-PROCESS_MEMORY = (
-    1.6e9  # bytes of a process that paints, beside the picture: TensorFlow and what it keeps of 10 pictures
-)
+PROCESS_MEMORY = 2.0e9  # bytes of a process that paints, beside its picture; it grows by some 0.1e9 a picture
 SECONDS_TO_CONNECT = 10
 RETRIES = 2  # of a picture that fails for a reason that may lie in the worker's machine
 
@@ -67,6 +66,7 @@ def connect(address):
     Raises:
         RunError: there is none.
     """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said in plain words
     try:
         return Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
@@ -89,11 +89,11 @@ def local_cluster(jobs, workers=None):
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
-        room = free_memory() / max(PROCESS_MEMORY + memory for memory in {_memory(job.settings) for job in jobs})
+        largest = max(jobs, key=lambda job: math.prod(_largest_shape(job.settings)))
+        room = free_memory() / (PROCESS_MEMORY + _memory(largest.settings))
         workers = max(1, min(cores, len(jobs), int(min(room, cores))))
-    settings = {"distributed.scheduler.allowed-failures": 2, "distributed.worker.memory.terminate": False}
     with (
-        dask.config.set(settings),
+        dask.config.set({"distributed.scheduler.allowed-failures": 2}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -101,7 +101,7 @@ def local_cluster(jobs, workers=None):
             memory_limit=0,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-            silence_logs=50,
+            silence_logs=logging.CRITICAL,
             env={"TF_NUM_INTRAOP_THREADS": str(max(1, cores // workers))},
         ) as cluster,
         Client(cluster) as client,
@@ -109,13 +109,18 @@ def local_cluster(jobs, workers=None):
         yield client
 
 
+def _largest_shape(settings):
+    """Return the (H, W) of the largest picture that is looked at."""
+    shapes = [scaled_size(path, settings["IMAGE_SIZE"], enlarge=False) for path in input_files(settings)]
+    return max([scaled_size(settings["CONTENT_IMAGE"], settings["IMAGE_SIZE"]), *shapes], key=math.prod)
+
+
 def _memory(settings):
     """Return about how many bytes it takes to paint a picture, by the model of nst.tiles."""
-    shapes = [scaled_size(path, settings["IMAGE_SIZE"], enlarge=False) for path in input_files(settings)]
     names = [name for name, _ in settings["STYLE_LAYERS"]] + [settings["CONTENT_LAYER"]]
     precision = "bfloat16" if settings["PRECISION"] == "bfloat16" else "float32"  # "auto" may become either
     network = get_layer_outputs(load_vgg19(settings["WEIGHTS"], normalise=False), names, precision)
-    shape = max(shapes, key=math.prod)
+    shape = _largest_shape(settings)
     return Look(network, None, settings["TILE"], shape).memory(*shape)
 
 
@@ -142,16 +147,23 @@ def paint_all(client, jobs, paintings, kit, watch):
     def paint(*job):  # it stands here, since Dask sends by value what has no name
         return get_worker().plugins[name].paint(*job)
 
-    waiting, running, completed = deque(jobs), {}, as_completed()
+    waiting, running, futures, completed = deque(jobs), {}, {}, as_completed()
     client.subscribe_topic(name, lambda event: _pass_on(running, watch, **event[1]))
     try:
         while waiting or running:
             while waiting and len(running) < 2 * max(1, sum(client.nthreads().values())):
                 job, key = waiting.popleft(), f"paint-{uuid.uuid4().hex}"
-                settings, files, names = pack(job.settings | {"WEIGHTS": weights})
+                try:
+                    settings, files, names = pack(job.settings | {"WEIGHTS": weights})
+                except OSError as error:
+                    fail(job, f"{error.filename} cannot be read any more: {error.strerror}.", watch)
+                    continue
                 running[key] = job, names
-                completed.add(client.submit(paint, key, settings, files, key=key, retries=RETRIES))
-            future = next(completed)
+                futures[key] = client.submit(paint, key, settings, files, key=key, retries=RETRIES)
+                completed.add(futures[key])
+            if not running:
+                continue
+            future = futures.pop(next(completed).key)
             job, names = running.pop(future.key)
             archive, message = _outcome(future)
             future.release()
@@ -167,7 +179,7 @@ def paint_all(client, jobs, paintings, kit, watch):
     finally:
         if client.status == "running":
             client.unsubscribe_topic(name)
-            client.cancel(list(running))
+            client.cancel(list(futures.values()))
             client.unregister_worker_plugin(name)
 
 

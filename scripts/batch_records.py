@@ -66,6 +66,11 @@ class Paintings:
         return None
 
     def _is_of(self, job, facts):
+        with contextlib.suppress(OSError):  # a picture that is not there any more
+            return self._describes(facts, job)
+        return False
+
+    def _describes(self, facts, job):
         return (
             facts["state"] == "finished"
             and facts["weights"]["sha256"] == self._weights
