@@ -66,7 +66,7 @@ def connect(address):
     Raises:
         RunError: there is none.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said in plain words
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what matters of it is said in plain words
     try:
         return Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:

@@ -270,6 +270,18 @@ def test_workers_give_up_what_a_killed_client_wanted(cluster, batch):
     finish(batch(content=["my photos/b.jpg"], options=options))
 
 
+def test_scheduler_that_goes_is_named(batch, tmp_path):
+    (tmp_path / "own").mkdir()
+    cluster = Cluster(tmp_path / "own")
+    process = batch(ENDLESS, content=["my photos/b.jpg"], options=["--scheduler", cluster.address])
+    read_until(process, "began")
+    for part in (cluster.scheduler, *cluster.workers.values()):
+        part.kill()
+        part.communicate()
+    lines = finish(process, status=1)
+    assert "The scheduler has gone, and the jobs with it. Start the batch again: it goes on." in lines
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_cluster_on_this_machine_without_a_traceback(batch, tmp_path, number, status):
     process = batch(ENDLESS, content=["my photos/b.jpg"])
