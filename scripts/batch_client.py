@@ -27,6 +27,7 @@ from nst.vgg19 import IMAGENET_FILE, NORMALISATION_FILE, STANDIN_FILE, WEIGHTS_F
 ROOT = Path(__file__).resolve().parent.parent
 RUN = "run"  # the run's folder in that of a job, on a worker
 PROCESS_MEMORY = 2.0e9  # bytes of a process that paints, beside its picture; it grows by some 0.1e9 a picture
+CORES_PER_WORKER = 2  # fewer were not faster, and take more memory: see scripts/README.md
 SECONDS_TO_CONNECT = 10
 RETRIES = 2  # of a picture that fails for a reason that may lie in the worker's machine
 
@@ -82,7 +83,7 @@ def local_cluster(jobs, workers=None):
 
     Args:
         jobs: list of Job; the largest picture says how much memory a worker needs.
-        workers: number of workers, each a process; when None one for each core, as far as memory and jobs go.
+        workers: number of workers, each a process; when None one for two cores, as far as memory and jobs go.
 
     Raises:
         RunError: the memory is too small for a single one.
@@ -91,7 +92,7 @@ def local_cluster(jobs, workers=None):
     if workers is None:
         largest = max(jobs, key=lambda job: math.prod(_largest_shape(job.settings)))
         room = free_memory() / (PROCESS_MEMORY + _memory(largest.settings))
-        workers = max(1, min(cores, len(jobs), int(min(room, cores))))
+        workers = max(1, min(cores // CORES_PER_WORKER, len(jobs), int(min(room, cores))))
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 2}),
         LocalCluster(

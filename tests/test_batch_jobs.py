@@ -164,7 +164,7 @@ def test_weights_of_ones_own_travel(tmp_path, monkeypatch, tiny_vgg):
     ("free", "jobs", "asked", "workers"), [(64e9, 9, None, 4), (64e9, 3, None, 3), (64e9, 9, 2, 2)]
 )
 def test_local_workers_are_bounded_by_cores_and_jobs(monkeypatch, free, jobs, asked, workers):
-    assert started(monkeypatch, free, [Job(SETTINGS, "x")] * jobs, asked) == (workers, str(4 // workers))
+    assert started(monkeypatch, free, [Job(SETTINGS, "x")] * jobs, asked) == (workers, str(8 // workers))
 
 
 def test_local_workers_are_bounded_by_memory(monkeypatch):
@@ -175,7 +175,7 @@ def test_local_workers_are_bounded_by_memory(monkeypatch):
 
 
 def started(monkeypatch, free, jobs, asked):
-    """Return how many workers a cluster would get on a machine with four cores, and how many threads each."""
+    """Return how many workers a cluster would get on a machine with eight cores, and how many threads each."""
 
     class Started(Exception):
         pass
@@ -183,7 +183,7 @@ def started(monkeypatch, free, jobs, asked):
     def start(**options):
         raise Started(options["n_workers"], options["env"]["TF_NUM_INTRAOP_THREADS"])
 
-    monkeypatch.setattr(batch_client.os, "sched_getaffinity", lambda pid: range(4), raising=False)
+    monkeypatch.setattr(batch_client.os, "sched_getaffinity", lambda pid: range(8), raising=False)
     monkeypatch.setattr("nst.tiles.free_memory", lambda: free)
     monkeypatch.setattr(batch_client, "free_memory", lambda: free)
     monkeypatch.setattr(batch_client, "LocalCluster", start)
