@@ -1,8 +1,7 @@
 """A process in which a worker of a batch paints: pictures one after the other, asked for and answered in lines of JSON.
 
 A line in: {"folder": where to paint, "settings": those that differ}. Lines out: {"epoch": number} for each epoch, then
-{"error": message or null, "retry": whether it may work elsewhere}. TensorFlow keeps the graphs of an optimizer for
-ever, so a process that paints is replaced after a few pictures: see scripts/README.md.
+{"error": message or null, "retry": whether it may work elsewhere}. Why a process: see scripts/README.md.
 """
 
 import json

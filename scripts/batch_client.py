@@ -20,13 +20,13 @@ from batch_jobs import input_files, next_link, with_paths
 from batch_records import PICTURE
 from nst.backend import free_memory
 from nst.errors import RunError
-from nst.images import scaled_size
+from nst.sources import check_sources
 from nst.tiles import Look
 from nst.vgg19 import IMAGENET_FILE, NORMALISATION_FILE, STANDIN_FILE, WEIGHTS_FOLDER, get_layer_outputs, load_vgg19
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = "run"  # the run's folder in that of a job, on a worker
-PROCESS_MEMORY = 2.0e9  # bytes of a process that paints, beside its picture; it grows by some 0.1e9 a picture
+PROCESS_MEMORY = 2.0e9  # bytes of a process that paints, beside its picture: 1.5e9 were measured
 CORES_PER_WORKER = 2  # fewer were not faster, and take more memory: see scripts/README.md
 SECONDS_TO_CONNECT = 10
 RETRIES = 2  # of a picture that fails for a reason that may lie in the worker's machine
@@ -112,8 +112,7 @@ def local_cluster(jobs, workers=None):
 
 def _largest_shape(settings):
     """Return the (H, W) of the largest picture that is looked at."""
-    shapes = [scaled_size(path, settings["IMAGE_SIZE"], enlarge=False) for path in input_files(settings)]
-    return max([scaled_size(settings["CONTENT_IMAGE"], settings["IMAGE_SIZE"]), *shapes], key=math.prod)
+    return max(check_sources(settings), key=math.prod)
 
 
 def _memory(settings):
@@ -122,7 +121,7 @@ def _memory(settings):
     precision = "bfloat16" if settings["PRECISION"] == "bfloat16" else "float32"  # "auto" may become either
     network = get_layer_outputs(load_vgg19(settings["WEIGHTS"], normalise=False), names, precision)
     shape = _largest_shape(settings)
-    return Look(network, None, settings["TILE"], shape).memory(*shape)
+    return Look(network, None, settings["TILE"], shape, len(settings["STYLE_MASKS"])).memory(*shape)
 
 
 def paint_all(client, jobs, paintings, kit, watch):

@@ -8,14 +8,13 @@ import itertools
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from nst.errors import NSTError, SettingsError
 from nst.lesson import run_lesson
+from nst.records import name_of_pair
 from nst.runs import Run
-from nst.settings import SETTINGS, check_settings, read_settings
+from nst.settings import SETTINGS, STARTS, check_settings, read_settings
 
-STARTS = ("content", "noise", "style")  # INIT, or else the path of a picture
 NOT_IN_A_BATCH = {
     "OUTPUT_DIR": "each picture gets a folder of its own in --output",
     "RESUME": "start the batch again instead: it goes on with what is missing",
@@ -98,8 +97,6 @@ def plan_jobs(given, chain=False):
         base = read_settings(run_lesson(train=False))
     except SettingsError as error:
         return [], [str(error)]
-    if chain and "INIT" not in SETTINGS:
-        return [], ["--chain needs the setting INIT, which this version of the notebook does not have."]
     if chain and "INIT" in given:
         return [], ["--chain gives INIT its values: leave --set INIT away."]
     grid = {"CONTENT_IMAGE": [base["CONTENT_IMAGE"]], "STYLE_IMAGE": [base["STYLE_IMAGE"]]}
@@ -139,9 +136,7 @@ def _problem(settings):
 
 def _name(settings, numbers):
     """Return the name of a job's folder: its pictures, and the settings of which there are several values."""
-    styles = settings["STYLE_IMAGE"]
-    styles = [styles] if isinstance(styles, str) else [path for path, weight in styles if weight]
-    name = f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{'+'.join(Path(path).stem for path in styles)[:80]}"
+    name = name_of_pair(settings)
     for setting, number in numbers.items():
         value = settings[setting]
         text = f"{value:g}" if isinstance(value, float) else str(value)
@@ -175,9 +170,8 @@ def with_paths(settings, rename):
     settings["CONTENT_IMAGE"] = rename(settings["CONTENT_IMAGE"])
     styles = settings["STYLE_IMAGE"]
     settings["STYLE_IMAGE"] = rename(styles) if isinstance(styles, str) else [(rename(path), w) for path, w in styles]
-    if "STYLE_MASKS" in settings:
-        settings["STYLE_MASKS"] = [rename(path) for path in settings["STYLE_MASKS"]]
-    if settings.get("INIT", "content") not in STARTS:
+    settings["STYLE_MASKS"] = [rename(path) for path in settings["STYLE_MASKS"]]
+    if settings["INIT"] not in STARTS:
         settings["INIT"] = rename(settings["INIT"])
     return settings
 

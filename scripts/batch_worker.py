@@ -16,8 +16,6 @@ from pathlib import Path
 
 from distributed import WorkerPlugin
 
-PICTURES_PER_PROCESS = 10  # a process grows with every picture, and costs some seconds to start
-
 
 class Studio(WorkerPlugin):
     """The lesson, its weights and the processes that paint, on each worker that there is or that joins later.
@@ -89,7 +87,7 @@ class Studio(WorkerPlugin):
         keep = False
         try:
             yield process
-            keep = process.painted < PICTURES_PER_PROCESS
+            keep = True
         finally:
             if keep:
                 self.idle.append(process)
@@ -115,7 +113,6 @@ class _Process:
     """A child process that paints (scripts/batch_child.py)."""
 
     def __init__(self, kit):
-        self.painted = 0
         self._log = tempfile.TemporaryFile(dir=kit)  # noqa: SIM115 (closed in close)
         command = [sys.executable, str(Path(kit, "scripts", "batch_child.py"))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
@@ -126,7 +123,6 @@ class _Process:
 
     def paint(self, folder, settings, is_wanted):
         """Return the message of what went wrong, or None, and whether it may work elsewhere."""
-        self.painted += 1
         answer = {}
         with contextlib.suppress(OSError):  # it has died: no answer comes
             print(json.dumps({"folder": folder, "settings": settings}), file=self._child.stdin, flush=True)

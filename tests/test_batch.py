@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from conftest import ROOT
-from nst.settings import SETTINGS
 
 pytest.importorskip("distributed", reason="scripts/requirements-batch.txt is not installed")
 
@@ -230,7 +229,6 @@ def test_broken_pictures_fail_alone_and_those_that_cannot_be_opened_are_named_fi
     assert "cannot be decoded" in page
 
 
-@pytest.mark.skipif("INIT" not in SETTINGS, reason="the notebook has no setting INIT")
 def test_chain_begins_with_the_picture_before_and_ends_at_a_broken_one(cluster, batch, repository, tmp_path):
     cut = tmp_path / "cut.jpg"
     cut.write_bytes((repository / "wave.jpg").read_bytes()[:20_000])

@@ -105,14 +105,10 @@ def test_bad_variable_is_named(monkeypatch):
     assert plan_jobs({})[1] == ["NST_EPOCHS='many' does not convert. It must be a whole number."]
 
 
-def test_chain_needs_init():
-    jobs, problems = plan_jobs(read_grid(PHOTOS, [], [])[0], chain=True)
-    if "INIT" in SETTINGS:
-        assert len(jobs) == 1
-        assert [link.name.split("-")[0] for link in jobs[0].chain] == ["chelsea_the_cat"]
-        assert "leave --set INIT away" in plan_jobs({"INIT": ["noise"]}, chain=True)[1][0]
-    else:
-        assert problems == ["--chain needs the setting INIT, which this version of the notebook does not have."]
+def test_a_chain_is_one_job_and_gives_init_its_values():
+    (job,), _ = plan_jobs(read_grid(PHOTOS, [], [])[0], chain=True)
+    assert [link.name.split("-")[0] for link in job.chain] == ["chelsea_the_cat"]
+    assert "leave --set INIT away" in plan_jobs({"INIT": ["noise"]}, chain=True)[1][0]
 
 
 def test_pictures_are_opened_before_anything_starts(tmp_path):
