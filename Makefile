@@ -24,8 +24,8 @@ explore: .venv/ready
 test: .venv/ready-for-tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/ready-for-tests .venv/ready-for-batch
-	$(BIN)/python -m pytest
+test-all: .venv/ready-for-batch test
+	$(BIN)/python -m pytest -m slow
 
 batch: .venv/ready-for-batch
 	$(BIN)/python scripts/batch.py \

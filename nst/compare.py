@@ -9,8 +9,8 @@ from nst.exhibition import label
 from nst.images import to_uint8, write_file
 from nst.lesson import run_lesson
 from nst.plots import Screen, clock, draw_grid, pace
-from nst.records import claim_folder
-from nst.replay import decide_settings, parent_folder, say_what_paints
+from nst.records import claim_folder, parent_folder
+from nst.replay import decide_settings, say_what_paints
 from nst.settings import SETTINGS, read_settings
 from nst.sources import check_sources
 

@@ -10,11 +10,10 @@ from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 
-import nst.records
 from nst.errors import RunError, SettingsError
 from nst.images import write_file
 from nst.plots import draw_grid, show_figure, spread
-from nst.records import PAINTED
+from nst.records import all_runs
 from nst.settings import SETTINGS
 
 MOST_LINES = 5  # of settings in a title
@@ -46,7 +45,7 @@ def show_runs(last=3):
     """
     if type(last) is not int or last < 1:
         raise SettingsError(f"last = {last!r} cannot work: it must be a whole number, 1 or more.")
-    folders = {path.resolve(): path for path in (*nst.records.OUTPUT_FOLDER.glob("*"), *PAINTED)}.values()
+    folders = {path.resolve(): path for path in all_runs()}.values()
     folders = [folder for folder in folders if (folder / "settings.json").is_file()]
     runs = []
     for folder in sorted(folders, key=lambda folder: (folder / "settings.json").stat().st_mtime_ns, reverse=True):

@@ -7,8 +7,7 @@ from PIL import Image, ImageFilter
 
 from nst.errors import ImageError
 from nst.images import load_image, save_image, to_uint8
-from nst.records import claim_folder
-from nst.replay import parent_folder
+from nst.records import claim_folder, parent_folder
 
 SIZE = 640  # pixels of the masks' long side
 CALM = 9  # pixels across which single light and dark spots are passed over

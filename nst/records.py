@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import platform
 import zipfile
 from pathlib import Path
@@ -132,6 +133,19 @@ def name_of_pair(settings):
     """Return <content>-<style>, after which a run's folder is named."""
     styles = "+".join(Path(path).stem for path, weight in style_pictures(settings["STYLE_IMAGE"]) if weight)
     return f"{Path(settings['CONTENT_IMAGE']).stem[:80]}-{styles[:80]}"
+
+
+def parent_folder(settings):
+    """Return where new folders are made: OUTPUT_DIR, unlike in the notebook, since many of them follow each other."""
+    parent = settings["OUTPUT_DIR"] or OUTPUT_FOLDER
+    if not isinstance(parent, (str, Path)):
+        raise SettingsError(f"OUTPUT_DIR = {parent!r} cannot work: it must be a text in quotes.")
+    return Path(os.path.expanduser(parent))
+
+
+def all_runs():
+    """Return the folders in output/ and, wherever they are, those of this process's runs: a list of pathlib.Path."""
+    return [*OUTPUT_FOLDER.glob("*"), *PAINTED]
 
 
 def claim_folder(parent, stem):

@@ -4,12 +4,10 @@ import contextlib
 import difflib
 import os
 import time
-from pathlib import Path
 
-import nst.records
 from nst.errors import SettingsError
 from nst.lesson import NOTEBOOK, run_lesson, saved_settings
-from nst.records import claim_folder, name_of_pair
+from nst.records import claim_folder, name_of_pair, parent_folder
 from nst.settings import SETTINGS, read_settings, with_environment
 
 SMALL = {"IMAGE_SIZE": 200, "SIZES": []}  # for what is tried rather than framed
@@ -45,14 +43,6 @@ def decide_settings(fixed, turned=()):
         later.add("SIZES")
     environ = {name: text for name, text in os.environ.items() if name.removeprefix("NST_") not in later}
     return with_environment(decided, environ) | {"RESUME": ""}
-
-
-def parent_folder(settings):
-    """Return where new folders are made: OUTPUT_DIR, unlike in the notebook, since many of them follow each other."""
-    parent = settings["OUTPUT_DIR"] or nst.records.OUTPUT_FOLDER
-    if not isinstance(parent, (str, Path)):
-        raise SettingsError(f"OUTPUT_DIR = {parent!r} cannot work: it must be a text in quotes.")
-    return Path(os.path.expanduser(parent))
 
 
 def say_what_paints():

@@ -25,7 +25,6 @@ def no_other_runs(folder, monkeypatch):
     """Runs of other tests are no runs of this session."""
     ours = []
     monkeypatch.setattr(nst.records, "PAINTED", ours)
-    monkeypatch.setattr(nst.exhibition, "PAINTED", ours)
 
 
 @pytest.fixture
