@@ -43,10 +43,10 @@ def execute(command=HEADLESS, **settings):
     )
 
 
-def start(cwd=ROOT, **settings):
+def start(cwd=ROOT, command=HEADLESS, **settings):
     """Start a headless run and return its process; its lines come on stdout."""
     return subprocess.Popen(
-        HEADLESS,
+        command,
         cwd=cwd,
         env=environment(settings),
         stdout=subprocess.PIPE,
@@ -54,6 +54,16 @@ def start(cwd=ROOT, **settings):
         text=True,
         encoding="utf-8",
     )
+
+
+def signal_at(process, text, number):
+    """Send a signal to a headless run when it writes a line with a text; return all that it writes."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            process.send_signal(number)
+    return "".join(lines)
 
 
 def state_of(folder):
@@ -237,23 +247,11 @@ def test_experiments_run_small_and_are_stopped_after_a_step(tmp_path):
     assert page.count("data:image/jpeg") + page.count("data:image/webp") >= 12
     assert {path.name for path in tmp_path.glob("compare-*")} == {f"compare-{n:03}" for n in range(1, 8)}
     assert all((folder / "sheet.png").exists() for folder in tmp_path.glob("compare-*"))
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment({"IMAGE_SIZE": 64, "EPOCHS": 500, "OUTPUT_DIR": tmp_path / "stopped"}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-    )
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "1 of 5" in line:
-            process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == 128 + signal.SIGINT, "".join(lines)
-    assert "Stopped: 4 more would have come." in "".join(lines)
-    assert "What would follow is left out." in "".join(lines)
+    process = start(command=command, IMAGE_SIZE=64, EPOCHS=500, OUTPUT_DIR=tmp_path / "stopped")
+    out = signal_at(process, "1 of 5", signal.SIGINT)
+    assert process.wait(timeout=120) == 128 + signal.SIGINT, out
+    assert "Stopped: 4 more would have come." in out
+    assert "What would follow is left out." in out
     assert (tmp_path / "stopped" / "going_further.html").exists()
 
 
@@ -361,13 +359,9 @@ def test_stopped_and_resumed_headless_is_the_same_as_in_one_go(tmp_path):
     result = execute(OUTPUT_DIR=whole, **settings)
     assert result.returncode == 0, result.stdout + result.stderr
     process = start(OUTPUT_DIR=stopped, **settings)
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "epoch 1/60" in line:
-            process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM, "".join(lines)
-    assert any("Stopped after epoch" in line for line in lines), "".join(lines)
+    out = signal_at(process, "epoch 1/60", signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM, out
+    assert "Stopped after epoch" in out
     assert state_of(stopped)[0] == "stopped"
     assert (stopped / "generated_image.png").exists()
     assert stopped.with_name("stopped.html").exists(), "the cells below have run"
@@ -393,14 +387,10 @@ def test_signals_outside_the_training(tmp_path, moment, code, message):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run.html").write_text("mine")
     process = start(tmp_path / "elsewhere", EPOCHS=2, OUTPUT_DIR=tmp_path / "run")
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith(moment):
-            process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == code, "".join(lines)
-    assert message in "".join(lines)
-    assert "Traceback" not in "".join(lines)
+    out = signal_at(process, moment, signal.SIGINT)
+    assert process.wait(timeout=60) == code, out
+    assert message in out
+    assert "Traceback" not in out
     assert (tmp_path / "run.html").read_text() == "mine"
     made = {"run", "run-2.html"} if code == 0 else set()
     assert {p.name for p in tmp_path.iterdir()} == {"elsewhere", "run.html"} | made
