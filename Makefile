@@ -1,11 +1,11 @@
-# make run    paint the default pair; settings come as NST_<NAME>=… in front
-# make lab    open the notebook in JupyterLab
-# make explore   paint the experiments of going_further.ipynb
-# make test   the quick tests; make test-all also the slow ones
-# make batch  paint a gallery of three photos by three paintings
-# make lint   ruff
-# make bench  measure the speed; SIZE=large paints large pictures
-# make clean  remove the environment and caches, never output/
+# make run      paint the default pair; settings come as NST_<NAME>=… in front
+# make lab      open the notebook in JupyterLab
+# make explore  paint the experiments of going_further.ipynb
+# make batch    paint a gallery of three photos by three paintings
+# make test     the quick tests; make test-all also the slow ones
+# make lint     ruff
+# make bench    measure the speed; SIZE=large paints large pictures
+# make clean    remove the environment and caches, never output/
 
 PYTHON ?= python3
 BIN := .venv/bin
