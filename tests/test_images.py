@@ -181,9 +181,9 @@ def test_of_several_frames_the_first_is_taken(load):
 def test_large_jpegs_are_decoded_smaller(load, monkeypatch):
     decoded, to_rgb = [], images._to_rgb
 
-    def watched(picture, size):
+    def watched(picture, size, background):
         decoded.append(picture.size)
-        return to_rgb(picture, size)
+        return to_rgb(picture, size, background)
 
     monkeypatch.setattr(images, "_to_rgb", watched)
     small = load(photo((960, 640)), "a.jpg", size=96, quality=95, progressive=True)
