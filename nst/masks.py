@@ -22,7 +22,7 @@ def threshold_masks(photo, lightness):
         lightness: between dark, 0, and light, 1, where the edge is.
 
     Returns:
-        paths of the two masks, which add up to white, in a new folder output/masks-<NNN> (or in OUTPUT_DIR).
+        paths of the two masks, which add up to white, in a new folder output/masks-<NNN> (or in NST_OUTPUT_DIR).
 
     Raises:
         ImageError: as load_image, or nothing in the photo is lighter, or darker.
