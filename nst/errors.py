@@ -4,6 +4,8 @@
 class NSTError(ValueError):
     """Something that a reader can mend."""
 
+    __init__ = Exception.__init__  # so that it stays what it is when a tf.function raises it again
+
     def _render_traceback_(self):
         """Return what Jupyter shows: the message alone, without the helpers' insides. Elsewhere nothing changes."""
         return [f"{type(self).__name__}: {self}"]

@@ -3,38 +3,36 @@
 Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
 """
 
-import contextlib
 import difflib
+import functools
 import io
 import math
-import os
 import re
-import threading
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from nst.backend import tf
-from nst.errors import ImageError, RunError
+from nst.decode import FORMATS, MAX_PIXELS, open_picture, to_rgb, upright_size
+from nst.errors import ImageError
+from nst.files import write_file
 
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)  # of the VGG networks' training pictures, 0-255
-MAX_PIXELS = 100_000_000
 MIN_SIDE = 32  # pixels after resizing: block5 has a sixteenth of them
 MAX_ASPECT_RATIO = 10
-
-_ONE_AT_A_TIME = threading.RLock()  # warnings are turned off and on again for all threads
+EXAMPLES = Path("images")
 
 
 def load_image(path, size, enlarge=True, background="white"):
     """Read a picture and scale it, aspect ratio kept.
 
-    Rotation flags and colour profiles are obeyed, transparent pictures are laid on a background, of several frames or
-    pages the first is taken, and 16-bit and floating-point pictures are brought to 8 bits.
+    Rotation flags and colour profiles are obeyed (one that cannot be used is left out and named), transparent pictures
+    are laid on a background, of several frames or pages the first is taken, and 16-bit and floating-point pictures are
+    brought to 8 bits.
 
     Args:
-        path: file that Pillow can read.
+        path: file of one of nst.decode.FORMATS, whatever its name.
         size: length of the long side in pixels.
         enlarge: False leaves a smaller picture as it is. A style image has no finer strokes than its file has.
         background: "white" or "black".
@@ -47,9 +45,11 @@ def load_image(path, size, enlarge=True, background="white"):
             would have less than 32 pixels.
     """
     height, width = scaled_size(path, size, enlarge)
-    with _open(path) as opened:
-        opened.draft(None, (2 * max(height, width), 2 * max(height, width)))  # JPEG: decode it smaller
-        picture = _to_rgb(ImageOps.exif_transpose(opened), (width, height), background)
+    with open_picture(Path(path)) as opened:
+        picture, obeyed = to_rgb(opened, (width, height), background)
+    if not obeyed:
+        name = str(path).encode(errors="replace").decode()
+        _say_once(f"{name}: its colour profile cannot be used and is left out. The colours are taken as sRGB.")
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
 
 
@@ -58,10 +58,8 @@ def scaled_size(path, size, enlarge=True):
 
     Args and Raises: as load_image; damage behind the head is not seen.
     """
-    with _open(path) as opened:
-        width, height = opened.size
-        if opened.getexif().get(0x0112, 1) >= 5:  # stored on its side
-            width, height = height, width
+    with open_picture(_existing_file(path)) as opened:
+        width, height = upright_size(opened)
     long, short = max(width, height), min(width, height)
     if width * height > MAX_PIXELS:
         raise ImageError(f"{path} has {width * height / 1e6:.0f} megapixels, 100 are the most. Make it smaller.")
@@ -78,95 +76,45 @@ def scaled_size(path, size, enlarge=True):
     return round(height * size / long), round(width * size / long)
 
 
-@contextlib.contextmanager
-def _open(path):
-    """Open a picture with Pillow; whatever goes wrong with it becomes an ImageError, and no warning is shown."""
+def _existing_file(path):
+    """Return the path of a picture; raise an error that says more than Pillow would, if it is none."""
     if re.match(r"https?:", str(path)):
         raise ImageError(f"{path} is an address. Download the picture and name the file.")
+    if "\0" in str(path):
+        raise ImageError(f"{str(path)!r} cannot be the name of a picture.")
     path = Path(path)
-    _check_image_file(path)
-    try:
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                yield opened
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is no picture that Pillow can read. Save it again as JPEG or PNG.") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path} has over {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller.") from None
-    except MemoryError:
-        raise ImageError(f"{path} does not fit into the memory. Lower IMAGE_SIZE, or make the file smaller.") from None
-    except Exception as error:  # decoders of damaged files raise almost anything
-        reason = str(error) or type(error).__name__
-        raise ImageError(
-            f"{path} cannot be decoded: {reason}. It may be damaged: copy it again, or save it as JPEG or PNG."
-        ) from None
-
-
-def _check_image_file(path):
-    """Raise an error that says more than Pillow would, for what is no picture at all."""
     try:
         if path.is_dir():
             raise ImageError(f"{path} is a folder. Name a picture in it.{_nearest_names(path / 'picture.jpg')}")
         if not path.is_file():
             raise ImageError(f"{path} does not exist.{_nearest_names(path)}")
         with open(path, "rb") as file:
-            start = file.read(512)
+            start = file.read(1)
     except OSError as error:
         raise ImageError(f"{path} cannot be opened: {error.strerror}.") from None
     if not start:
         raise ImageError(f"{path} is empty. Copy or download it again.")
-    if re.match(rb"\s*<(!doctype|html|\?xml|svg)", start, re.IGNORECASE):
-        raise ImageError(f"{path} is a web page or an SVG drawing. Save the picture itself, as JPEG or PNG.")
+    return path
 
 
 def _nearest_names(path):
-    """Return a sentence with the files in path's folder whose names look most like it, or an empty string."""
-    if not path.parent.is_dir():
-        return f" There is no folder {path.parent} either."
-    pictures = Image.registered_extensions()
-    here = sorted(p.name for p in path.parent.iterdir() if p.is_file() and p.suffix.lower() in pictures)
-    near = difflib.get_close_matches(path.name, here, n=3, cutoff=0.3) or here[:8]
-    return f" In {path.parent} there is: {', '.join(near)}." if near else f" There is no picture in {path.parent}."
+    """Return a sentence with the files in path's folder, or in images/, whose names look most like it."""
+    suffixes = Image.registered_extensions()
+    for folder, cutoff in ((path.parent, 0.6), (EXAMPLES, 0.6), (path.parent, 0.0)):
+        pictures = [p.name for p in folder.glob("*") if suffixes.get(p.suffix.lower()) in FORMATS and p.is_file()]
+        near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)
+        if near:
+            return f" In {folder} there is: {', '.join(near)}."
+    return (
+        f" There is no picture in {path.parent}."
+        if path.parent.is_dir()
+        else f" There is no folder {path.parent} either."
+    )
 
 
-def _to_rgb(picture, size, background):
-    """Return a Pillow image of any mode as 8-bit sRGB of the given (width, height)."""
-    profile = picture.info.get("icc_profile")
-    if picture.mode.startswith(("I", "F")):
-        picture = _to_8_bits(picture)
-    if picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    elif picture.mode in ("1", "P", "HSV", "YCbCr"):
-        picture = picture.convert("RGB")
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    colour = _to_srgb(picture.convert("RGB") if alpha else picture, profile)
-    if alpha:
-        colour = Image.composite(colour, Image.new("RGB", colour.size, background), alpha)
-    return colour
-
-
-def _to_8_bits(picture):
-    """Return a picture of mode I;16, I or F as L, scaled by the smallest usual white that holds its values."""
-    values = np.asarray(picture, np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("pixels are not finite (NaN or infinity)")
-    whites = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(picture.mode, (65535.0,))
-    white = next((white for white in whites if values.max() <= white), values.max())
-    return Image.fromarray(np.round(np.clip(values / white, 0.0, 1.0) * 255.0).astype(np.uint8))
-
-
-def _to_srgb(picture, profile):
-    """Return a picture of mode L, RGB, CMYK or LAB as RGB; a profile that does not fit is passed over."""
-    srgb = ImageCms.createProfile("sRGB")
-    if picture.mode == "LAB":
-        return ImageCms.profileToProfile(picture, ImageCms.createProfile("LAB"), srgb, outputMode="RGB")
-    if profile:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
-    return picture.convert("RGB")
+@functools.cache
+def _say_once(sentence):
+    print(sentence)
 
 
 def to_uint8(image):
@@ -195,34 +143,6 @@ def save_image(image, path):
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     Image.fromarray(to_uint8(image)).save(buffer, kind, **options)
     write_file(path, buffer.getvalue())
-
-
-def write_file(path, content):
-    """Write to a temporary file beside path, flush it to the disk and rename it to path.
-
-    Args:
-        path: name of the file.
-        content: bytes, or a function that writes into the open binary file which it is given.
-
-    Raises:
-        RunError: no room, no permission or no folder; what stood under the name before is still there. Its
-            __cause__ is the OSError.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            content(file) if callable(content) else file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"{path} could not be written: {error.strerror}. What was saved before is whole. Make room on the disk or "
-            f"check the folder's permissions, and run again, or go on with RESUME."
-        ) from error
 
 
 def enlarge_image(image, size):

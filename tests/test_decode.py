@@ -1,0 +1,348 @@
+"""Picture files: what is optional never refuses one, and what comes out is right or refused with the reason."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from conftest import run_python
+from nst.errors import ImageError
+from nst.images import load_image, scaled_size, to_uint8
+
+WHITE, RED, BLUE = (255, 255, 255), (200, 30, 30), (30, 30, 200)
+CORNER = Image.new("RGB", (120, 80), RED)
+CORNER.paste(BLUE, (0, 0, 60, 40))
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A function that saves a picture, or writes bytes, and loads the file at 120 pixels, as integers."""
+
+    def save_and_load(picture, name="a.png", **options):
+        if isinstance(picture, bytes):
+            (tmp_path / name).write_bytes(picture)
+        else:
+            picture.save(tmp_path / name, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return to_uint8(load_image(tmp_path / name, 120)).astype(int)
+
+    return save_and_load
+
+
+def flat(mode, colour):
+    return Image.new(mode, (120, 80), colour)
+
+
+def content_of(picture, kind, **options):
+    """Return the bytes of a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(bits, row_above, row_below, *chunks, colour=0):
+    """Return a PNG file of 120 × 80 pixels, its upper and its lower half of one kind of row."""
+    head = struct.pack(">IIBBBBB", 120, 80, bits, colour, 0, 0, 0)
+    rows = zlib.compress((b"\0" + row_above) * 40 + (b"\0" + row_below) * 40)
+    parts = chunk(b"IHDR", head), *chunks, chunk(b"IDAT", rows), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tiff(above, below, bits=8, photometric=1, order="<", **tags):
+    """Return a TIFF file of 120 × 80 pixels, whose upper half repeats some bytes and whose lower half others.
+
+    Tags by number as _338=(1,): shorts, if they are small.
+    """
+    samples = len(bits) if isinstance(bits, tuple) else 1
+    pixels = above * (4800 // (2 if bits == 12 else 1)) + below * (4800 // (2 if bits == 12 else 1))
+    entries = {256: 120, 257: 80, 258: bits, 259: 1, 262: photometric, 273: 0, 277: samples, 278: 80, 279: len(pixels)}
+    entries |= {int(tag[1:]): value for tag, value in tags.items()}
+    directory, more = b"", b""
+    for tag, values in sorted(entries.items()):
+        values = values if isinstance(values, tuple) else (values,)
+        kind, code = ("H", 3) if max(values) < 2**16 and tag != 273 else ("I", 4)
+        end = 14 + 12 * len(entries) + len(more)
+        data = struct.pack(f"{order}{len(values)}{kind}", *([14 + 12 * len(entries)] if tag == 273 else values))
+        if len(data) > 4:
+            more, data = more + data, struct.pack(order + "I", end + len(pixels))
+        directory += struct.pack(order + "HHI4s", tag, code, len(values), data.ljust(4, b"\0"))
+    head = struct.pack(order + "2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(entries))
+    return head + directory + b"\0" * 4 + pixels + more
+
+
+# ---- orientation
+
+
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # by EXIF: Pillow's Transpose; others turn nothing
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"quality": 95, "subsampling": 0}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+def test_pictures_come_out_upright_and_their_size_is_known_before(load, tmp_path, mode, kind, options):
+    grey = np.asarray(CORNER)[..., 0]
+    picture = CORNER if mode == "RGB" else Image.fromarray(grey if mode == "L" else grey.astype(np.uint16) * 257)
+    if mode == "I;16" and kind in ("JPEG", "WEBP"):
+        pytest.skip("8 bits alone")
+    for orientation in range(1 if "compression" in options else 0, 9 if "compression" in options else 11):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        loaded = load(content_of(picture, kind, exif=exif, **options))
+        shown = CORNER if mode == "RGB" else Image.fromarray(grey).convert("RGB")
+        shown = shown.transpose(Image.Transpose(TURNS[orientation])) if orientation in TURNS else shown
+        assert scaled_size(tmp_path / "a.png", 120) == shown.size[::-1] == loaded.shape[:2], orientation
+        assert np.abs(loaded - np.asarray(shown)).mean() < 2, orientation
+
+
+def exif_of(kind, count, value):
+    """Return EXIF data with an orientation of some type."""
+    return struct.pack(">2sHIHHHI4sI", b"MM", 42, 8, 1, 0x112, kind, count, value, 0)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        exif_of(1, 1, b"\6\0\0\0"), exif_of(2, 2, b"6\0\0\0"), exif_of(3, 2, b"\0\6\0\6"), exif_of(7, 1, b"\6\0\0\0"),
+        exif_of(5, 1, b"\0\0\0\x40"), exif_of(11, 1, struct.pack(">f", 6)), exif_of(99, 1, b"\0\6\0\0"),
+        exif_of(3, 70000, b"\0\0\0\6"), b"\0\0\x11\0\0\1\4\0", b"II*\0\xff\xff\xff\x7f", b"MM", b"",
+    ],
+)  # fmt: skip
+def test_odd_exif_refuses_no_picture(load, exif):
+    files = [content_of(CORNER, kind, exif=b"Exif\0\0" + exif, quality=95) for kind in ("JPEG", "WEBP")]
+    avif = content_of(CORNER, "AVIF", exif=exif_of(3, 1, b"\0\1\0\0"), quality=95)
+    files += [content_of(CORNER, "PNG")[:-12] + chunk(b"eXIf", exif) + chunk(b"IEND", b"")]
+    files += [avif.replace(b"MM\0*\0\0\0\x08", exif[:8].ljust(8, b"x"))]
+    for data in files:
+        loaded = load(data)
+        turned = CORNER if loaded.shape[0] == 80 else CORNER.transpose(Image.Transpose.ROTATE_270)
+        assert np.abs(loaded - np.asarray(turned)).mean() < 4, data[:12]
+
+
+# ---- notes and profiles
+
+
+LONG = zlib.compress(b"x" * 3_000_000)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + LONG), chunk(b"iTXt", b"Comment\0\1\0\0\0" + LONG), chunk(b"pHYs", b"a"),
+        chunk(b"tEXt", b"Comment\0x")[:-1] + b"!", chunk(b"acTL", b""), chunk(b"gAMA", b""), chunk(b"tRNS", b"\0"),
+    ],
+)  # fmt: skip
+def test_odd_notes_refuse_no_png(load, note):
+    stored = content_of(CORNER, "PNG")
+    for data in (stored[:33] + note + stored[33:], stored[:-12] + note + stored[-12:]):
+        assert np.array_equal(load(data), np.asarray(CORNER))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"JFIF\0", b"ICC_PROFILE\0", b"Photoshop 3.0\x008BIM\x03\xed\0", b"MPF\0MM\0*\0"]
+)
+def test_odd_notes_refuse_no_jpeg(load, body):
+    stored = content_of(CORNER, "JPEG", quality=95, subsampling=0)
+    for marker in (0xE0, 0xE1, 0xE2, 0xED):
+        data = stored[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + stored[2:]
+        assert np.abs(load(data) - np.asarray(CORNER)).mean() < 2, hex(marker)
+
+
+def test_colour_profiles_are_converted_to_srgb(load, capsys):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"tmp!", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tmp!", b"bXYZ", 1)
+    for kind in ("PNG", "TIFF", "JPEG", "WEBP"):
+        blue = load(content_of(flat("RGB", (255, 0, 0)), kind, icc_profile=swapped))
+        assert np.abs(blue - (0, 0, 255)).max() <= 4, f"{kind}: a profile whose red is blue"
+    transparent = load(flat("RGBA", (255, 0, 0, 102)), icc_profile=swapped)
+    assert np.abs(transparent - (153, 153, 255)).max() <= 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("profile", [b"no profile", b"x" * 2_000_000])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_profile_that_is_left_out_is_named_once(load, capsys, kind, profile):
+    for _ in range(2):
+        loaded = load(content_of(CORNER, kind, icc_profile=profile))
+        assert np.array_equal(loaded, np.asarray(CORNER))
+    assert capsys.readouterr().out.count("a.png: its colour profile cannot be used and is left out.") == 1
+
+
+# ---- colours
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (flat("RGBA", (*RED, 0)), WHITE),
+        (flat("RGBA", (255, 0, 0, 102)), (255, 153, 153)),
+        (flat("LA", (0, 51)), (204, 204, 204)),
+        (flat("1", 1), WHITE),
+    ],
+)
+def test_modes_and_transparency(load, picture, expected):
+    assert np.abs(load(picture) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "above", "below", "transparent", "grey"),
+    [
+        (1, b"\0", b"\xff", 0, 255),
+        (2, b"\0", b"\xaa", 0, 170),
+        (4, b"\x33", b"\x99", 3, 153),
+        (8, b"\3", b"\x9c", 3, 156),
+        (16, b"\x0b\xb8", b"\x9c\x40", 3000, 156),
+    ],
+)
+def test_a_transparent_grey_of_png_is_white(load, bits, above, below, transparent, grey):
+    above, below = above * (120 * bits // 8 // len(above)), below * (120 * bits // 8 // len(below))
+    pixels = load(png(bits, above, below, chunk(b"tRNS", struct.pack(">H", transparent))))
+    assert (pixels[:38] == 255).all() and (pixels[42:] == grey).all()
+
+
+def test_transparent_colours_are_white(load):
+    picture = Image.new("P", (120, 80), 0)
+    picture.putpalette([*RED, *BLUE])
+    picture.paste(1, (0, 0, 60, 80))
+    for transparency in (0, b"\x00\xff"):
+        pixels = load(picture, transparency=transparency)
+        assert (pixels[20, 5] == BLUE).all() and (pixels[20, 100] == WHITE).all()
+    assert (load(flat("RGB", RED), transparency=RED) == 255).all()
+    deep = [struct.pack(">HHH", *colour) * 120 for colour in ((3000, 40000, 1), (40000, 40000, 5))]
+    pixels = load(png(16, *deep, chunk(b"tRNS", struct.pack(">HHH", 3000, 40000, 1)), colour=2))
+    assert (pixels[:38] == 255).all() and (pixels[42:] == (156, 156, 0)).all()
+
+
+def shorts(*values, order="<"):
+    return struct.pack(f"{order}{len(values)}H", *values)
+
+
+INK = np.zeros(768, int)
+INK[[1, 257, 513]], INK[[2, 258, 514]] = 12, 156
+
+
+@pytest.mark.parametrize(
+    ("data", "grey"),
+    [
+        (tiff(shorts(3000), shorts(40000), 16), (12, 156)),
+        (tiff(shorts(3000, order=">"), shorts(40000, order=">"), 16, order=">"), (12, 156)),
+        (tiff(shorts(3000), shorts(40000), 16, photometric=0), (243, 99)),
+        (tiff(b"\x0b\xb0\xbb", b"\x9c\x49\xc4", 12), (12, 156)),
+        (tiff(struct.pack("<I", 3000 << 16), struct.pack("<I", 40000 << 16), 32), (12, 156)),
+        (tiff(struct.pack("<I", 3000), struct.pack("<I", 40000), 32), (12, 156)),
+        (tiff(struct.pack("<i", 12), struct.pack("<i", 156), 32, _339=2), (12, 156)),
+        (tiff(struct.pack("<f", 0.047), struct.pack("<f", 0.612), 32, _339=3), (12, 156)),
+        (tiff(struct.pack("<f", 12), struct.pack("<f", 156), 32, _339=3), (12, 156)),
+        (tiff(struct.pack("<f", 0.047), struct.pack("<f", 0.612), 32, 0, _339=3), (243, 99)),
+        (tiff(b"\1", b"\2", photometric=3, _320=(*map(int, INK),)), (12, 156)),
+        (tiff(b"\1", b"\2", photometric=3, _320=(*map(int, INK * 257),)), (12, 156)),
+        (tiff(b"\1\2\3", b"\2\3\4", (8,) * 3, 2, _274=9), None),
+        (tiff(b"\x32\x80", b"\x32\x80", (8, 8), _338=1), (177, 177)),
+        (tiff(b"\x64\x80", b"\x64\x80", (8, 8), _338=2), (177, 177)),
+        (tiff(b"\x32\x32\x32\x80", b"\x32\x32\x32\x80", (8,) * 4, 2, _338=1), (177, 177)),
+        (tiff(b"\0\0\0\xf3", b"\0\0\0\x63", (8,) * 4, 5), (12, 156)),
+    ],
+)
+def test_layouts_of_tiff_that_are_read(load, data, grey):
+    pixels = load(data, "a.tif")
+    expected = [(1, 2, 3), (2, 3, 4)] if grey is None else [(value,) * 3 for value in grey]
+    assert np.abs(pixels[:38] - expected[0]).max() <= 1
+    assert np.abs(pixels[42:] - expected[1]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tiff(shorts(1, 2, 3), shorts(3, 2, 1), (16,) * 3, 2, _284=2), "is a TIFF file of a rare kind"),
+        (tiff(b"\1", b"\2", _339=2), "is a TIFF file of a rare kind"),
+        (tiff(b"\1\2\3\4", b"\1\2\3\4", (8,) * 4, 5, _332=2), "is a TIFF file of a rare kind"),
+        (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 6), "is a TIFF file of a rare kind"),
+        (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _254=1), "holds a small preview of the picture, as raw"),
+        (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _50706=1025), "holds a small preview of the picture, as raw"),
+        (b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 99, "is a raw camera file. Export it as JPEG or TIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an HEIC picture.* Convert it to JPEG: "),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "is an HEIC picture"),
+        (b"8BPS\0\1" + b"\0" * 99, "is a Photoshop document"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{ } loop\n", "is a PostScript or PDF document"),
+        (b"GRIB\0\0\0\1" + b"\0" * 99, "is no picture that Pillow can read"),
+        (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "is no picture that Pillow can read"),
+        (b"just some words", "is no picture that Pillow can read"),
+        (b"  <svg>", "is a web page or an SVG drawing"),
+        (b"", "is empty. Copy or download it again"),
+        (content_of(CORNER, "JPEG")[:-200], "cannot be decoded: .*truncated.* It may be damaged"),
+        (content_of(CORNER, "PNG")[:-50], "cannot be decoded: "),
+        (tiff(*[struct.pack("<f", np.nan)] * 2, 32, _339=3), "not finite"),
+    ],
+)
+def test_refused_with_the_reason(load, data, message):
+    with pytest.raises(ImageError, match=f"a.jpg.* {message}"):
+        load(data, "a.jpg")
+
+
+def test_a_preview_is_known_by_the_larger_picture_beside_it(load):
+    small = tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _330=2**20)
+    at = len(small)
+    for width, refused in ((6000, True), (60, False)):
+        data = small.replace(struct.pack("<I", 2**20), struct.pack("<I", at))
+        data += struct.pack("<HHHII", 1, 256, 4, 1, width) + b"\0" * 4
+        if refused:
+            with pytest.raises(ImageError, match="small preview"):
+                load(data)
+        else:
+            assert (load(data) == (1, 2, 3)).all()
+
+
+def test_cmyk_ycck_and_lab(load):
+    red = load(flat("CMYK", (0, 255, 255, 0)), "a.jpg", quality=95)[5, 5]
+    assert red[0] > 200 and red[1:].max() < 80
+    lab = Image.merge("LAB", [flat("L", value) for value in (138, 209, 195)])  # red: L 54, a 81, b 67
+    assert np.abs(load(lab, "b.tif")[5, 5] - (255, 0, 0)).max() < 16
+    stored = bytearray(content_of(flat("CMYK", (55, 127, 127, 0)), "JPEG", quality=95))
+    stored[stored.find(b"Adobe") + 11] = 2  # 200, 128, 128, 255 read as YCCK in Adobe's inverted way: ink 200 of 255
+    grey = load(bytes(stored), "ycck.jpg")[5, 5]
+    assert grey.max() - grey.min() <= 4 and abs(grey.mean() - 55) <= 6
+
+
+def test_of_several_frames_the_first_is_taken(load):
+    for name in ("a.gif", "a.tif", "apng.png"):
+        pixels = load(flat("RGB", BLUE), name, save_all=True, append_images=[flat("RGB", RED)])
+        assert np.abs(pixels - BLUE).max() <= 8, name
+
+
+# ---- large
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "most"), [("jpg", 300), ("png", 440), ("tif", 440)])
+def test_large_pictures_take_little_memory(tmp_path, kind, most):
+    pytest.importorskip("resource", reason="not on Windows")
+    path = tmp_path / f"large.{kind}"
+    values = np.linspace(0, 1, 9000, dtype=np.float32)[None].repeat(9000, axis=0)
+    picture = Image.fromarray(values if kind == "tif" else np.uint16(values * 65535))
+    (CORNER.resize((9000, 9000)) if kind == "jpg" else picture).save(path)
+    program = f"""
+        import resource, sys
+        from nst.images import load_image
+
+        load_image("images/summer_palace.jpg", 400)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(load_image({str(path)!r}, 400).shape)
+        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(more // (2**20 if sys.platform == "darwin" else 2**10))
+    """
+    shape, megabytes = run_python(program).stdout.splitlines()
+    assert shape == "(1, 400, 400, 3)"
+    assert int(megabytes) < most
