@@ -6,6 +6,7 @@ Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
 
 from nst.errors import ImageError, NSTError, RunError, SettingsError, WeightsError  # what can go wrong, in plain words
 from nst.settings import read_settings  # the settings as they are, or as NST_ variables have them
+from nst.settings import SETTINGS, choice, share, text, weight, whole_number  # the table, and lines of it
 from nst.images import load_image  # a picture as a tensor, its long side so many pixels
 from nst.sources import load_style_images  # the style image, or several
 from nst.plots import show_images  # images side by side
@@ -14,7 +15,6 @@ from nst.vgg19 import load_vgg19  # the weights, with mean activations of one
 from nst.vgg19 import choose_precision  # float32, or bfloat16 where that is faster
 from nst.vgg19 import get_layer_outputs  # the network up to the layers that you ask for
 from nst.plots import show_channels  # what single channels answer to a picture
-from nst.gradients import product_with_transpose  # A times its own transpose, for the Gram matrix
 from nst.images import differences  # how much each pixel differs from its neighbours
 from nst.colours import colour  # a picture without its light and dark
 from nst.runs import Run  # a run of the training: sizes, epochs, records, live view
@@ -23,9 +23,15 @@ from nst.plots import show_snapshots  # the picture as it grew
 from nst.sizes import plan_sizes  # from coarse to fine: the sizes and their epochs
 from nst.exhibition import show_runs  # the last runs side by side, with the settings in which they differ
 
+# what nearest_neighbours.ipynb uses besides
+from nst.layers import LAYER_NAMES  # of VGG19's convolutions
+from nst.tiles import look  # what a network sees in an image, without a run
+from nst.plots import show_grid, show_points  # pictures in rows and columns, clouds in the plane
+from nst.images import enlarge_image  # a picture brought to a larger size
+from nst.sizes import choose_sizes  # from coarse to fine, by a factor
+
 # what going_further.ipynb uses besides
 from nst.compare import compare  # a picture with other settings, side by side
-from nst.masks import threshold_masks  # where a photo is light, and where it is dark
-from nst.replay import paint  # a single picture, with the notebook's cells and your settings
+from nst.replay import paint  # a single picture, with a lesson's cells and your settings
 from nst.exhibition import animate  # how it was painted, as a moving picture
 from nst.panel import Panel  # sliders and buttons

@@ -20,8 +20,6 @@ def _quiet_import():
     os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"] = "tensorflow", "0"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else TensorFlow takes a GPU's whole memory at once
-    if len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) == 1:
-        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")  # Look calls back from a graph, which one thread cannot
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -36,7 +34,6 @@ def _quiet_import():
 with _quiet_import():
     import keras
     import tensorflow as tf
-    from tensorflow.python.framework import ops
 
 tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced anew for each size
 keras.config.set_image_data_format("channels_last")  # whatever a keras.json says
@@ -58,7 +55,7 @@ def graphs_forgotten():
     TensorFlow registers the gradient of each tf.custom_gradient in a graph under a new name for good (Keras's
     optimizers use one), and with it the graph and all weights that it captures: 50 MB for each run of the lesson.
     """
-    registered = ops.gradient_registry._registry  # there is no public way
+    registered = _registered_gradients()
     before = set(registered)
     try:
         yield
@@ -68,34 +65,31 @@ def graphs_forgotten():
                 registered.pop(name, None)  # another thread may have been faster
 
 
+def _registered_gradients():
+    """Return TensorFlow's registry of gradients, for which there is no public name; an empty dict if it has moved."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from tensorflow.python.framework import ops
+
+        return ops.gradient_registry._registry
+    return {}
+
+
 def free_memory():
     """Return how many bytes a CPU can still use, for the machine and for the control groups (containers) around us."""
     return min(psutil.virtual_memory().available, _free_in_control_groups())
 
 
 def _free_in_control_groups(root=Path("/sys/fs/cgroup"), membership=Path("/proc/self/cgroup")):
-    """Return the smallest rest of a memory limit among our control groups and those above them; infinity for none."""
+    """Return the smallest rest of a memory limit among our control group and those above it; infinity for none."""
     free = math.inf
-    with contextlib.suppress(OSError):  # no Linux
-        for line in membership.read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if controllers == "":  # version 2
-                top, names = root, ("memory.max", "memory.current")
-            elif "memory" in controllers.split(","):
-                top, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            else:
-                continue
-            folder = top / group.strip("/")
-            for place in (folder, *folder.parents):
-                if place == top.parent:
-                    break
-                with contextlib.suppress(OSError, ValueError):  # not there, or no limit ("max")
-                    limit, used = (int((place / name).read_text()) for name in names)
-                    free = min(free, limit - used + _reclaimable(place / "memory.stat"))
+    with contextlib.suppress(OSError, StopIteration):  # no Linux, or an old one
+        group = next(line for line in membership.read_text().splitlines() if line.startswith("0::"))[3:]
+        folder = root / group.strip("/")
+        for place in (folder, *folder.parents):
+            if place == root.parent:
+                break
+            with contextlib.suppress(OSError, ValueError):  # not there, or no limit ("max")
+                limit, used = (int((place / name).read_text()) for name in ("memory.max", "memory.current"))
+                numbers = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+                free = min(free, limit - used + int(numbers.get("inactive_file", 0)))  # kept while there is room
     return max(free, 0)
-
-
-def _reclaimable(file):
-    """Return how many bytes of a control group's memory are files that are kept only until someone needs the room."""
-    numbers = dict(line.split() for line in file.read_text().splitlines())
-    return int(numbers.get("total_inactive_file", numbers.get("inactive_file", 0)))

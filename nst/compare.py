@@ -1,30 +1,31 @@
 """Compare: the same picture with other settings, side by side."""
 
 import itertools
-import re
 import time
+from pathlib import Path
 
 from nst.errors import NSTError, SettingsError
 from nst.exhibition import label
-from nst.images import to_uint8, write_file
-from nst.lesson import run_lesson
+from nst.files import claim_folder, claim_name, fit_name, write_file
+from nst.images import to_uint8
+from nst.lesson import Lesson
 from nst.plots import Screen, clock, draw_grid, pace
-from nst.records import claim_folder, parent_folder
-from nst.replay import decide_settings, say_what_paints
-from nst.settings import SETTINGS, read_settings
+from nst.records import parent_folder
+from nst.replay import decide_small, say_what_paints
+from nst.settings import SETTINGS, decide
 from nst.sources import check_sources
 
 
-def compare(**settings):
+def compare(lesson=None, **settings):
     """Paint a picture with several values of one setting, or of two, and show them side by side.
 
-    Each is painted with the cells of the notebook as last saved, its long side 200 pixels unless you say otherwise,
-    into a folder of its own in output/compare-<NNN>/ (or in OUTPUT_DIR, if that is set), where the sheet is kept as
-    sheet.png. What wins: a value that is compared, then an NST_ variable, then a value fixed in the call, then the
-    notebook. Stopped, it ends after the step and keeps what has been painted. A value that fails leaves its place to
-    the message, and the others go on.
+    Each is painted with a lesson's cells as last saved, its long side 200 pixels unless you say otherwise, into a
+    folder of its own in output/compare-<NNN>/ (or in OUTPUT_DIR, if that is set), where the sheet is kept as sheet.png.
+    What the call says wins over NST_ variables, and these over the notebook. Stopped, it ends after the step and keeps
+    what has been painted. A value that fails leaves its place to the message, and the others go on.
 
     Args:
+        lesson: path of its notebook; the first lesson when None.
         **settings: a list of values, or a dict of name to value, is compared; another value is fixed. Of settings that
             are lists themselves only a dict is compared: compare(STYLE_LAYERS={"fine": […], "coarse": […]}).
 
@@ -34,7 +35,6 @@ def compare(**settings):
         RunError: the folder cannot be made, or the sheet not be written.
     """
     compared = {name: values for name, value in settings.items() if (values := _values(name, value)) is not None}
-    decided = decide_settings({n: value for n, value in settings.items() if n not in compared}, compared)
     if {"OUTPUT_DIR", "RESUME"} & compared.keys():
         raise SettingsError("OUTPUT_DIR and RESUME cannot be compared: each picture gets a new folder of its own.")
     for name in (name for name, values in compared.items() if not values):
@@ -43,17 +43,20 @@ def compare(**settings):
         raise SettingsError(
             f"{len(compared) or 'No'} settings have several values. Give them to one or two, such as BETA=[50, 400]."
         )
-    _Comparison(decided, compared).paint()
+    lesson = Lesson(lesson)
+    decided = decide_small(lesson, {name: value for name, value in settings.items() if name not in compared}, compared)
+    _Comparison(lesson, decided, compared).paint()
 
 
 def _values(name, value):
     """Return a dict of title to value of what is compared, or None for a value that is fixed."""
     if isinstance(value, dict):
         return {str(title): one for title, one in value.items()}
-    kind = SETTINGS[name].kind if name in SETTINGS else None
-    if kind is list or not isinstance(value, (list, tuple)):
+    value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy
+    setting = SETTINGS.get(name)
+    if not isinstance(value, (list, tuple)) or (setting and isinstance(setting.default, list)):
         return None
-    if isinstance(kind, tuple) and any(isinstance(one, (list, tuple)) for one in value):
+    if setting and list in setting.kinds and any(isinstance(one, (list, tuple)) for one in value):
         return None  # one list of pairs
     titles = [label(one) for one in value]
     titles = titles if len(set(titles)) == len(titles) else map(repr, value)
@@ -63,16 +66,17 @@ def _values(name, value):
 class _Comparison:
     """The pictures of a comparison as they come; it stands in for the live view of each run."""
 
-    def __init__(self, decided, compared):
-        *rows, (column, columns) = compared.items()
-        self.rows = [(title, {name: one}) for name, values in rows for title, one in values.items()] or [("", {})]
-        self.columns = [(title, {column: one}) for title, one in columns.items()]
-        self.cells = [[None] * len(self.columns) for _ in self.rows]  # None, a picture, or why there is none
-        self.parent = parent_folder(decided)
+    def __init__(self, lesson, decided, compared):
+        *down, (column, across) = compared.items()
+        rows = {title: {name: one} for name, values in down for title, one in values.items()} or {"": {}}
+        self.titles = list(rows), list(across)
+        self.cells = [[None] * len(across) for _ in rows]  # None, a picture, or why there is none
+        self.lesson, self.parent = lesson, parent_folder(decided)
+        decided = decided | {"OUTPUT_DIR": ""}
         self.wanted, self.errors = {}, []
-        for (i, (_, row)), (j, (_, column)) in itertools.product(enumerate(self.rows), enumerate(self.columns)):
+        for (i, row), (j, one) in itertools.product(enumerate(rows.values()), enumerate(across.values())):
             try:
-                settings = read_settings(decided | row | column | {"OUTPUT_DIR": ""}, environ={})
+                settings = decide(decided, row | {column: one}, environ={})
                 check_sources(settings)
                 self.wanted[i, j] = settings
             except NSTError as error:
@@ -85,14 +89,15 @@ class _Comparison:
         if not self.wanted:
             raise self.errors[0]
         left = list(self.wanted)
-        say_what_paints()
+        say_what_paints(self.lesson)
         self.folder, _ = claim_folder(self.parent, "compare")
         stopped = False
         while left and not stopped:
             self.place, self.left = left.pop(0), left
             stopped = self._paint_one(*self.place)
         write_file(self.folder / "sheet.png", lambda file: self._draw().savefig(file, dpi=150))
-        self.screen.show(self._draw, self._text(), last=True)
+        rows, columns = self.titles
+        self.screen.show(self._draw, "\n".join([" | ".join(columns), *filter(None, rows)]), last=True)
         for i, row in enumerate(self.cells):
             for j, cell in enumerate(row):
                 if isinstance(cell, str):  # the sheet has no room for pages, and in a terminal there is none
@@ -103,12 +108,11 @@ class _Comparison:
 
     def _paint_one(self, i, j):
         """Paint one picture; return whether it was stopped."""
-        name = re.sub(r"[^\w.+-]+", "-", self._title(i, j)).strip("-.")[:100] or "picture"
-        while (self.folder / name).exists():  # of titles that differ in signs alone
-            name += "+"
-        settings, self.started = self.wanted[i, j] | {"OUTPUT_DIR": (self.folder / name).as_posix()}, time.monotonic()
+        name = fit_name(self._title(i, j).replace(" = ", "-").replace(" ", "-"))
+        folder = claim_name(self.folder / name, Path.mkdir)
+        settings, self.started = self.wanted[i, j] | {"OUTPUT_DIR": folder.as_posix()}, time.monotonic()
         try:
-            run = run_lesson(settings, environ={}, watch=self._watch)["run"]
+            run = self.lesson.run(settings, self._watch)["run"]
         except KeyboardInterrupt:
             return True
         except Exception as error:  # also of functions that a reader has edited
@@ -140,21 +144,13 @@ class _Comparison:
 
         def draw():
             self.cells[i][j] = to_uint8(image)
-            figure = self._draw()
-            figure.suptitle(text, fontsize=10, family="monospace")
-            return figure
+            return self._draw(text)
 
         self.screen.show(draw, text)
 
     def _title(self, i, j):
-        return " ".join(title for title in (self.rows[i][0], self.columns[j][0]) if title)
+        rows, columns = self.titles
+        return f"{rows[i]} {columns[j]}".strip()
 
-    def _draw(self):
-        rows, columns = ([title for title, _ in titles] for titles in (self.rows, self.columns))
-        return draw_grid(self.cells, rows, columns)
-
-    def _text(self):
-        """Return what the sheet shows, in words."""
-        texts = [" | ".join(title for title, _ in self.columns)]
-        texts += [title for title, _ in self.rows if title]
-        return "\n".join(texts)
+    def _draw(self, title=""):
+        return draw_grid(self.cells, *self.titles, title)

@@ -10,21 +10,21 @@ from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 
+from nst.checkpoints import changed_functions
 from nst.errors import RunError, SettingsError
-from nst.images import write_file
+from nst.files import write_file
 from nst.plots import draw_grid, show_figure, spread
 from nst.records import all_runs
-from nst.settings import SETTINGS
+from nst.settings import differing, from_record
 
 MOST_LINES = 5  # of settings in a title
 MOST_SNAPSHOTS = 24  # in a moving picture
-FADES = 5  # pictures between two snapshots
-MOVIE_BYTES = 500_000  # a notebook stores four bytes for three
+MOVIE_WIDTH = 400  # pixels
 
 
 def label(value):
     """Return a setting's value in few letters."""
-    if isinstance(value, str) and Path(value).suffix:
+    if isinstance(value, (str, Path)) and Path(value).suffix:
         return Path(value).stem
     if isinstance(value, (list, tuple)):
         text = ", ".join(" ".join(map(label, one)) if isinstance(one, (list, tuple)) else label(one) for one in value)
@@ -33,9 +33,9 @@ def label(value):
 
 
 def show_runs(last=3):
-    """Show the pictures of the last runs side by side, each with J and the settings in which they differ.
+    """Show the pictures of the last runs side by side, each with its cost and the settings in which they differ.
 
-    These are the runs in output/ and, wherever they are, those of this session; J is that of history.csv's last row.
+    These are the runs in output/ and, wherever they are, those of this session; costs are of history.csv's last row.
 
     Args:
         last: how many at the most.
@@ -72,30 +72,28 @@ def _read_run(folder):
 
 def _last_cost(folder):
     try:
-        rows = (folder / "history.csv").read_text(encoding="utf-8").split()
-        return f"J {float(rows[-1].split(',')[2]):.4g}"
+        text = (folder / "history.csv").read_text(encoding="utf-8")
+        names, *_, last = (line.split(",") for line in text.split())
+        return f"{names[2]} {float(last[2]):.4g}"
     except (OSError, ValueError, IndexError):  # or no epoch yet
         return "J not known"
 
 
 def _differences(records):
     """Return a list of lines for each setting in which records differ, with a line per record; not all if many."""
+    first, *others = records
+    names = dict.fromkeys(name for other in others for name in differing(first["settings"], other["settings"]))
     found = []
-    for name in (name for name in SETTINGS if name not in ("OUTPUT_DIR", "RESUME")):
-        values = [record["settings"].get(name) for record in records]
-        if any(value != values[0] for value in values):
-            found.append([f"{name} = {label(value)}" for value in values])
-    lessons = [record["lesson"] for record in records]
-    if any(lesson != lessons[0] for lesson in lessons):
-        found.append([f"cells {lesson['sha256'][:6]}{'' if lesson['as_saved'] else ', edited'}" for lesson in lessons])
+    for name in (name for name in names if name not in ("OUTPUT_DIR", "RESUME")):
+        found.append([f"{name} = {label(getattr(from_record(one['settings']), name))}" for one in records])
+    for name in dict.fromkeys(n for other in others for n in changed_functions(first["lesson"], other["lesson"])):
+        found.append([f"{name} {one['lesson'].get('functions', {}).get(name, '(none)')[:6]}" for one in records])
     more = len(found) - MOST_LINES
     return found if more <= 0 else [*found[:MOST_LINES], [f"and {more} more"] * len(records)]
 
 
 def animate(run):
-    """Show how a picture was painted: at most 24 snapshots, each fading into the next.
-
-    The animated WebP of at most 500 kB is kept in the run's folder as making-of.webp, made anew each time.
+    """Show how a picture was painted: at most 24 snapshots, one after the other, also kept as making-of.webp.
 
     Args:
         run: Run, or the folder of one.
@@ -114,35 +112,17 @@ def animate(run):
     for path in paths:
         with Image.open(path) as picture:
             pictures.append(picture.convert("RGB"))
-    movie, shown = _movie(pictures), pictures[-1].copy()
-    write_file(folder / "making-of.webp", movie)
-    shown.thumbnail((480, 480))
-    still = io.BytesIO()
-    shown.save(still, "JPEG", quality=85)
-    text = f"{len(paths)} snapshots of {folder.name}, one fading into the next"
-    movie, still = (base64.b64encode(content).decode() for content in (movie, still.getvalue()))
+    height = round(MOVIE_WIDTH * pictures[-1].height / pictures[-1].width)
+    first, *others = [picture.resize((MOVIE_WIDTH, height)) for picture in pictures]  # also of the smaller sizes
+    movie, still = io.BytesIO(), io.BytesIO()
+    seconds = {"duration": [300] * len(others) + [2000], "loop": 0}  # milliseconds
+    first.save(movie, "WEBP", save_all=True, append_images=others, quality=70, **seconds)
+    write_file(folder / "making-of.webp", movie.getvalue())
+    (others or [first])[-1].save(still, "JPEG", quality=85)
+    text = f"{len(paths)} snapshots of {folder.name}, one after the other"
+    movie, still = (base64.b64encode(content.getvalue()).decode() for content in (movie, still))
     tag = f'<img src="data:image/webp;base64,{movie}" alt="{text}" style="max-width: 100%">'
     if get_ipython() is None:
         print(text)
         return
     display({"text/html": tag, "image/jpeg": still, "text/plain": text}, raw=True)
-
-
-def _movie(pictures, width=480):
-    """Return pictures as an animated WebP, each fading into the next, in at most MOVIE_BYTES."""
-    size = pictures[-1].size
-    size = (min(width, size[0]), round(size[1] * min(width, size[0]) / size[0]))
-    keys = [picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]
-    frames, milliseconds = [keys[0]], [600]
-    for before, after in zip(keys, keys[1:], strict=False):
-        frames += [Image.blend(before, after, (i + 1) / FADES) for i in range(FADES)]
-        milliseconds += [60] * (FADES - 1) + [160]
-    milliseconds[-1] = 2000
-    for quality in (80, 65, 50, 35, 20):
-        buffer = io.BytesIO()
-        frames[0].save(
-            buffer, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=quality
-        )
-        if buffer.tell() <= MOVIE_BYTES:
-            return buffer.getvalue()
-    return _movie(pictures, width * 2 // 3)  # many snapshots: smaller

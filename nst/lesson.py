@@ -1,89 +1,114 @@
-"""The lesson as a program: the notebook's cells with the tag `lesson`, run in this process with other settings."""
+"""A lesson as a program: a notebook with settings, functions and a training loop, run in this process."""
 
 import ast
 import hashlib
 import inspect
 import json
 import linecache
+import re
+import types
 from pathlib import Path
 
-NOTEBOOK = Path(__file__).resolve().parent.parent / "neural_style_transfer.ipynb"
-ENVIRON, WATCH = "__environ__", "__watch__"  # in the namespace of a lesson that a program runs: see run_lesson
+import nst.settings
+from nst.context import Context, running
+from nst.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+FIRST = "neural_style_transfer.ipynb"
 
 
-def lesson_cells():
-    """Return the code cells of the saved notebook that carry the tag lesson, as (source, set of tags), in order."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    cells = [("".join(cell["source"]), set(cell["metadata"].get("tags", []))) for cell in cells]
-    return [(source, tags) for source, tags in cells if "lesson" in tags]
+class Lesson:
+    """A saved notebook whose code cells, up to the one tagged training, are the lesson.
 
-
-def run_lesson(settings=None, train=True, environ=None, watch=None):
-    """Run the lesson: the imports, the settings, the definitions and the training.
+    Cells tagged settings hold nothing but settings; cells tagged shows only show something, and are passed over.
 
     Args:
-        settings: dict of settings that differ from those in the notebook.
-        train: False stops before the training.
-        environ: dict of NST_ variables that win over the settings; os.environ when None. A caller that has read them
-            already passes {}.
-        watch: function that is called with the Run when it begins and returns its view, which has the methods update
-            and say of plots.LiveView and stands in for it.
+        path: the notebook, looked for as it is named and at the top of the repository; the first lesson when None.
 
-    Returns:
-        dict of all names that the cells have defined, such as compute_content_cost, or run.
+    Attributes:
+        path: pathlib.Path. name: of the file.
+        cells: list of (source, set of tags), in order; the last one trains.
+        sha256: of the cells without those of settings: what a picture depends on besides settings and files.
+
+    Raises:
+        SettingsError: there is no such notebook, or it trains nothing.
     """
-    namespace = {"__name__": "__main__", ENVIRON: environ, WATCH: watch}
-    for source, tags in lesson_cells():
-        if "training" in tags and not train:
-            break
-        run_cell(source, namespace)
-        if "settings" in tags:
-            namespace.update(settings or {})
-    return namespace
 
+    def __init__(self, path=None):
+        named = Path(path or ROOT / FIRST)
+        self.path = next((p for p in (named, ROOT / named) if p.is_file()), named)
+        self.name = self.path.name
+        try:
+            cells = json.loads(self.path.read_text(encoding="utf-8"))["cells"]
+            cells = [c for c in cells if c["cell_type"] == "code"]
+            cells = [("".join(c["source"]), set(c["metadata"].get("tags", []))) for c in cells]
+        except OSError as error:
+            raise SettingsError(f"The lesson {named} cannot be read: {error.strerror}. Name the notebook.") from None
+        except (ValueError, KeyError, TypeError):
+            raise SettingsError(f"{named} is no notebook. Name one of the lessons, such as {FIRST}.") from None
+        training = next((i for i, (_, tags) in enumerate(cells) if "training" in tags and "shows" not in tags), None)
+        if training is None or not any("settings" in tags for _, tags in cells):
+            raise SettingsError(f"{named} is no lesson: it has no cell tagged settings, or none tagged training.")
+        self.cells = [(source, tags) for source, tags in cells[: training + 1] if "shows" not in tags]
+        sources = [source for source, tags in self.cells if "settings" not in tags]
+        self.sha256 = hashlib.sha256("\n\n".join(sources).encode()).hexdigest()
 
-def saved_settings():
-    """Return the names that the saved notebook's cells of settings define, a dict of name to value."""
-    namespace = {}
-    for source, tags in lesson_cells():
-        if "settings" in tags:
-            exec(source, namespace)
-    return namespace
+    def settings(self):
+        """Return the settings as they are saved, a dict. Nothing but the cells of settings is executed.
+
+        Raises:
+            SettingsError: a cell of settings needs more than itself.
+        """
+        namespace = {"nst_utils": nst.settings}  # for a lesson that adds a line to the table
+        for source, _ in (cell for cell in self.cells if "settings" in cell[1]):
+            try:
+                exec(source, namespace)
+            except Exception as error:
+                raise SettingsError(
+                    f"A cell of settings in {self.name} does not stand alone: {error}. Keep in it what it needs."
+                ) from None
+        return {name: namespace[name] for name in nst.settings.SETTINGS if name in namespace}
+
+    def run(self, settings=None, watch=None, train=True):
+        """Run the lesson: imports, settings, definitions and the training.
+
+        Args:
+            settings: dict of settings that win over NST_ variables and the notebook.
+            watch: as nst.context.Context.
+            train: False stops before the training.
+
+        Returns:
+            dict of all names that the cells have defined, such as compute_content_cost, or run.
+        """
+        namespace = {"__name__": "__main__"}
+        with running(Context(settings or {}, watch, self.name, self.sha256)):
+            for source, _ in self.cells if train else self.cells[:-1]:
+                run_cell(source, namespace)
+        return namespace
 
 
 def run_cell(source, namespace):
-    """Execute a cell as Jupyter does: its source stays readable, which tf.function and inspect want."""
+    """Execute a cell as Jupyter does: its source stays readable, which tf.function and inspect want.
+
+    Lines that speak to Jupyter (%… and !…) are passed over.
+    """
+    try:
+        ast.parse(source)
+    except SyntaxError:  # else such a line is a part of something else
+        source = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)
     name = f"<cell {hashlib.sha256(source.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     exec(compile(source, name, "exec"), namespace)
 
 
-def describe_lesson(namespace):
-    """Return what a record says of the lesson that is run: which cells, and whether they are run as they were saved.
-
-    Args:
-        namespace: dict that holds the lesson's functions.
-
-    Returns:
-        dict of sha256 (of the sources of the lesson's cells, as saved) and as_saved (whether every function that they
-        define is in the namespace with the same source).
-    """
-    sources = [source for source, _ in lesson_cells()]
-    same = True
-    for source in sources:
-        for node in ast.parse(source).body:
-            if isinstance(node, ast.FunctionDef):
-                same = same and _source_of(namespace.get(node.name)) == _segment(source, node)
-    return {"sha256": hashlib.sha256("\n\n".join(sources).encode()).hexdigest(), "as_saved": same}
-
-
-def _segment(source, node):
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
-
-
-def _source_of(function):
-    try:
-        return inspect.getsource(getattr(function, "python_function", function)).rstrip()
-    except (OSError, TypeError):  # defined nowhere, or not a function any more
-        return None
+def describe_functions(function):
+    """Return a dict of name to sha256 (its first 12 digits) of the sources of the functions defined beside one."""
+    namespace, found = getattr(inspect.unwrap(function), "__globals__", {}), {}
+    for name, value in namespace.items():
+        value = inspect.unwrap(value) if callable(value) else value  # of a decorator, such as tf.function
+        if isinstance(value, types.FunctionType) and value.__globals__ is namespace and not name.startswith("_"):
+            try:
+                found[name] = hashlib.sha256(inspect.getsource(value).strip().encode()).hexdigest()[:12]
+            except (OSError, TypeError):  # typed in where nothing keeps the source
+                found[name] = "unknown"
+    return dict(sorted(found.items()))

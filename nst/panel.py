@@ -3,9 +3,7 @@
 import base64
 import html
 import io
-import itertools
 import shlex
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,14 +14,16 @@ from IPython.display import display
 from PIL import Image
 
 from nst.errors import ImageError, NSTError, SettingsError
-from nst.images import load_image, to_uint8, write_file
-from nst.lesson import run_lesson, saved_settings
+from nst.files import claim_name, fit_name, make_folder, write_file
+from nst.images import load_image, to_uint8
+from nst.lesson import FIRST, Lesson
 from nst.plots import status_line
-from nst.replay import decide_settings, own_folder
-from nst.settings import read_settings
+from nst.replay import decide_small, own_folder
+from nst.settings import decide, differing
 
 PICTURES = Path("images")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+COLOURS = (("the painting's", ""), ("the photo's (luminance)", "luminance"), ("the photo's (match)", "match"))
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
 WIDTH = "470px"
 CODE = "white-space: pre-wrap; word-break: normal; user-select: all"
@@ -32,12 +32,13 @@ CODE = "white-space: pre-wrap; word-break: normal; user-select: all"
 class Panel:
     """Widgets for the settings that a student turns, the picture as it grows, and the line that repeats it.
 
-    It paints in a thread of its own, so that the notebook stays usable. What wins: what the panel shows, then an NST_
-    variable, then a value fixed in the call, then the notebook as last saved; the panel begins with the last three. Its
-    cells are those of the notebook as last saved, and OUTPUT_DIR is where the folders are made.
+    It paints in a thread of its own, so that the notebook stays usable, with a lesson's cells as last saved. It begins
+    with the values of the call, which win over NST_ variables, and these over the notebook; what is turned in the panel
+    wins over all. OUTPUT_DIR is where the folders are made.
 
     Args:
-        **settings: values that differ from those in the notebook, which the panel begins with.
+        lesson: path of its notebook; the first lesson when None.
+        **settings: values that the panel begins with.
 
     Attributes:
         widget: ipywidgets.Widget, the whole panel.
@@ -47,34 +48,27 @@ class Panel:
         ImageError: the photo cannot be used.
     """
 
-    def __init__(self, **settings):
-        decided = decide_settings(settings)
-        checked = read_settings(decided | {"OUTPUT_DIR": ""}, environ={})
-        self._decided = checked | {"OUTPUT_DIR": decided["OUTPUT_DIR"]}
-        if not isinstance(self._decided["STYLE_IMAGE"], str):
+    def __init__(self, lesson=None, **settings):
+        self._lesson = Lesson(lesson)
+        self._decided = decide_small(self._lesson, settings)
+        if not isinstance(self._decided.STYLE_IMAGE, str):
             raise SettingsError("The panel paints with one style. For several, use paint or compare.")
         self._thread = self._run = self._error = None
-        self._stop_asked = threading.Event()
+        self._stop_asked, self._ended = threading.Event(), threading.Event()
+        self._ended.set()
         wide, start = widgets.Layout(width="340px"), self._decided
         described = {"style": {"description_width": "70px"}, "layout": wide}
-        pictures = _pictures(start["CONTENT_IMAGE"], start["STYLE_IMAGE"])
+        pictures = _pictures(start.CONTENT_IMAGE, start.STYLE_IMAGE)
         self._controls = {
             "CONTENT_IMAGE": widgets.Dropdown(options=pictures, description="content", **described),
             "STYLE_IMAGE": widgets.Dropdown(options=pictures, description="style", **described),
-            "ALPHA": widgets.SelectionSlider(options=_steps(start["ALPHA"]), description="alpha", **described),
-            "BETA": widgets.SelectionSlider(options=_steps(start["BETA"]), description="beta", **described),
+            "ALPHA": widgets.SelectionSlider(options=_steps(start.ALPHA), description="alpha", **described),
+            "BETA": widgets.SelectionSlider(options=_steps(start.BETA), description="beta", **described),
             "IMAGE_SIZE": widgets.BoundedIntText(min=32, max=20_000, description="pixels", **described),
             "EPOCHS": widgets.BoundedIntText(min=1, max=10**9, description="epochs", **described),
-            "KEEP_COLOURS": widgets.Dropdown(
-                options=[
-                    ("the painting's", ""),
-                    ("the photo's (luminance)", "luminance"),
-                    ("the photo's (match)", "match"),
-                ],
-                description="colours",
-                **described,
-            ),
+            "KEEP_COLOURS": widgets.Dropdown(options=COLOURS, description="colours", **described),
         }
+        self._controls = {name: control for name, control in self._controls.items() if name in start}
         for name, control in self._controls.items():
             control.value = start[name]
         self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add")
@@ -85,7 +79,7 @@ class Panel:
         self._stop_button.on_click(lambda button: self.stop())
         self._status = widgets.HTML()
         self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
-        self._show(load_image(start["CONTENT_IMAGE"], 560))
+        self._show(load_image(start.CONTENT_IMAGE, 560))
         self._say("Turn what you like and press Run.")
         buttons = widgets.HBox([self._run_button, self._stop_button, self._upload])
         left = widgets.VBox([*self._controls.values(), buttons, self._status], layout=widgets.Layout(width="360px"))
@@ -97,10 +91,11 @@ class Panel:
         Returns:
             threading.Thread that paints; join() waits for it.
         """
-        if self._thread and self._thread.is_alive():
+        if not self._ended.is_set():
             self._say("This picture is still being painted: wait, or press Stop first.")
         else:
             self._stop_asked.clear()
+            self._ended.clear()
             self._error = None
             self._stop_button.disabled = False
             self._say("Getting ready …")
@@ -116,12 +111,12 @@ class Panel:
             What the painting raises.
         """
         shown = display(self, display_id=True) if get_ipython() else None
-        thread = self.run()
+        self.run()
         try:
-            thread.join()
+            self._ended.wait()  # a join that is interrupted takes its thread for ended
         except KeyboardInterrupt:
             self.stop()
-            thread.join()
+            self._ended.wait()
         if self._error:
             raise self._error
         if shown:
@@ -134,13 +129,14 @@ class Panel:
             run.stop()
 
     def _paint(self, values):
-        if values["IMAGE_SIZE"] != self._decided["IMAGE_SIZE"]:  # SIZES would win over it
-            values["SIZES"] = []
+        turned = {name: value for name, value in values.items() if value != self._decided[name]}
         try:
-            with own_folder(self._decided | values) as settings:
-                run = run_lesson(settings, environ={}, watch=self._watch)["run"]
+            parent = {"OUTPUT_DIR": self._decided.OUTPUT_DIR}
+            decided = decide(self._decided | {"OUTPUT_DIR": ""}, turned, environ={}) | parent
+            with own_folder(decided) as settings:
+                run = self._lesson.run(settings, self._watch)["run"]
             self._show(run.picture)
-            line = settings_line(run.settings)
+            line = settings_line(self._lesson, run.settings)
             self._say(f"{run.state.capitalize()}: {run.folder.as_posix()}. To paint it again:", code=line)
         except Exception as error:  # in a thread nobody else would tell
             self._error = error
@@ -148,6 +144,7 @@ class Panel:
         finally:
             self._run = None
             self._stop_button.disabled = True
+            self._ended.set()
 
     def _watch(self, run):
         self._run, self._drawn = run, 0.0
@@ -183,7 +180,7 @@ class Panel:
         for upload in change["new"]:
             try:
                 path = keep_picture(upload["name"], bytes(upload["content"]))
-            except NSTError as error:
+            except (NSTError, OSError) as error:
                 said, colour = [*said, str(error)], "firebrick"
                 continue
             for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
@@ -224,28 +221,24 @@ def keep_picture(name, content):
 
     Raises:
         ImageError: it is no picture that can be used; nothing is kept.
-        RunError: as write_file.
+        RunError, OSError: as make_folder, claim_name and write_file.
     """
     name = Path(name.replace("\\", "/")).name
     if Path(name).suffix.lower() not in SUFFIXES:
         raise ImageError(f"{name} is no picture by its name. It must end in one of {', '.join(SUFFIXES)}.")
-    stem, suffix = Path(name).stem[:60], Path(name).suffix  # no system takes names of any length
-    name = stem + suffix
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content)
-        try:
-            load_image(path, 512)
-        except ImageError as error:
-            raise ImageError(str(error).replace(f"{folder}/", "")) from None
-    names = itertools.chain([name], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
-    path = next(path for path in map(PICTURES.joinpath, names) if not path.exists())
-    write_file(path, content)
+    make_folder(PICTURES)
+    path = claim_name(PICTURES / (fit_name(Path(name).stem, 60) + Path(name).suffix))
+    try:
+        write_file(path, content)
+        load_image(path, 512)
+    except NSTError:
+        path.unlink()
+        raise
     return path.as_posix()
 
 
-def settings_line(settings):
-    """Return the command that paints with these settings: what differs from the notebook, and `make run`."""
-    saved = saved_settings() | {"OUTPUT_DIR": settings["OUTPUT_DIR"], "RESUME": settings["RESUME"]}
-    different = {name: value for name, value in settings.items() if value != saved[name]}
-    return " ".join([*(f"NST_{name}={shlex.quote(str(value))}" for name, value in different.items()), "make run"])
+def settings_line(lesson, settings):
+    """Return the command that paints with these settings: what differs from the notebook, and the script."""
+    different = [name for name in differing(lesson.settings(), settings) if name not in ("OUTPUT_DIR", "RESUME")]
+    command = "make run" if lesson.name == FIRST else f"python scripts/run_notebook.py {lesson.name}"
+    return " ".join([*(f"NST_{name}={shlex.quote(str(settings[name]))}" for name in different), command])

@@ -1,9 +1,12 @@
 """Figures, and the live view of a run."""
 
 import base64
+import contextlib
+import functools
 import io
 import itertools
 import math
+import re
 import textwrap
 import time
 
@@ -11,6 +14,7 @@ import numpy as np
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -29,7 +33,7 @@ def show_images(images, titles):
     figure = Figure(figsize=(12, height), layout="constrained")
     for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True):
         _draw_image(axes, image)
-        axes.set_title(title, fontsize=11)
+        _write(axes.set_title("", fontsize=11), title)
     show_figure(figure, " | ".join(titles))
 
 
@@ -49,12 +53,12 @@ def show_channels(activations, names, count=5):
         for axes, number in zip(row, chosen, strict=True):
             axes.imshow(channels[number], cmap="gray", vmax=np.percentile(channels[number], 99.5))
             axes.set_axis_off()
-            axes.set_title(f"{name}, channel {number}", fontsize=10)
+            _write(axes.set_title("", fontsize=10), f"{name}, channel {number}")
     show_figure(figure, "channels of " + ", ".join(names))
 
 
 def plot_costs(history):
-    """Plot J, J_content and J_style over the epochs, on a log axis.
+    """Plot the costs over the epochs, on a log axis.
 
     Args:
         history: list of rows, from Run.
@@ -144,7 +148,7 @@ class LiveView:
         axes = figure.add_axes((0.58, 0.13, 0.4, 0.71))
         _draw_costs(axes, history)
         axes.set_xlim(0, sum(epochs for _, epochs in self._sizes))
-        figure.suptitle(f"{self._turned}\n{text}", fontsize=10, family="monospace")
+        _write(figure.suptitle("", fontsize=10, family="monospace"), f"{self._turned}\n{text}")
         return figure
 
 
@@ -155,12 +159,17 @@ def status_line(history, sizes):
         history: list of rows, from Run.
         sizes: list of (size, epochs), from plan_sizes.
     """
-    epoch, _, J, J_content, J_style = history[-1]
-    text = f"epoch {epoch + 1}/{sum(epochs for _, epochs in sizes)}"
-    text += f"   J {J:.4g}   J_content {J_content:.3g}   J_style {J_style:.3g}"
+    text = f"epoch {len(history)}/{sum(epochs for _, epochs in sizes)}"
+    for i, (name, cost) in enumerate(costs_of(history[-1]).items()):
+        text += f"   {name} {cost:.{3 if i else 4}g}"
     if found := pace(history, sizes):
         text += f"   {found[0]:.2f} s/epoch   {clock(found[1])} left"
     return text
+
+
+def costs_of(row):
+    """Return a dict of name to value of the costs in a row of a run's history."""
+    return {name: value for name, value in row.items() if name not in ("epoch", "seconds")}
 
 
 def pace(history, sizes):
@@ -170,13 +179,13 @@ def pace(history, sizes):
         history: list of rows, from Run.
         sizes: list of (size, epochs), from plan_sizes.
     """
-    epoch, seconds = history[-1][:2]
+    epoch, seconds = len(history) - 1, history[-1]["seconds"]
     ends = list(itertools.accumulate(epochs for _, epochs in sizes))
     now = next(i for i, end in enumerate(ends) if epoch < end)
     rows = history[ends[now] - sizes[now][1] :]
     if len(rows) < 2:  # the first epoch holds the tracing
         return None
-    per_epoch = (seconds - rows[0][1]) / (len(rows) - 1)
+    per_epoch = (seconds - rows[0]["seconds"]) / (len(rows) - 1)
     left = ends[now] - epoch - 1  # and then those of the larger sizes, which take longer
     left += sum(epochs * (size / sizes[now][0]) ** 2 for size, epochs in sizes[now + 1 :])
     return per_epoch, per_epoch * left
@@ -188,13 +197,14 @@ def clock(seconds):
     return f"{minutes}:{rest:02}"
 
 
-def draw_grid(cells, rows=("",), columns=("",)):
+def draw_grid(cells, rows=("",), columns=("",), title=""):
     """Return a figure with pictures in a grid, or in a single row.
 
     Args:
         cells: list of rows, each a list of images (float RGB in [0, 1] or uint8, shape (H, W, 3)), of texts (why there
             is no picture), or None (not yet).
         rows, columns: their titles.
+        title: of the whole.
     """
     images = [cell for row in cells for cell in row if cell is not None and not isinstance(cell, str)]
     width, names = 12 / max(3, len(columns)), any(rows)
@@ -204,18 +214,41 @@ def draw_grid(cells, rows=("",), columns=("",)):
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, (row, cells_of_row) in enumerate(zip(grid, cells, strict=True)):
-        for axes, cell, title in zip(row, cells_of_row, columns, strict=True):
+        for axes, cell, column in zip(row, cells_of_row, columns, strict=True):
             if isinstance(cell, str):
                 words = textwrap.fill(textwrap.shorten(cell, 300, placeholder=" …"), 34)
-                axes.text(0.5, 0.5, words, ha="center", va="center", fontsize=8, color="firebrick")
+                _write(axes.text(0.5, 0.5, "", ha="center", va="center", fontsize=8, color="firebrick"), words)
             elif cell is not None:
                 _draw_image(axes, cell)
             axes.set(xticks=[], yticks=[], frame_on=False)
             axes.set_axis_on()
             axes.set_anchor("S")
-            axes.set_title(title if i == 0 else "", fontsize=10)
-        row[0].set_ylabel(rows[i], fontsize=10)
+            _write(axes.set_title("", fontsize=10), column if i == 0 else "")
+        row[0].set_ylabel("", fontsize=10)
+        _write(row[0].yaxis.label, rows[i])
+    if title:
+        _write(figure.suptitle("", fontsize=10, family="monospace"), title)
     return figure
+
+
+def show_grid(cells, rows=("",), columns=("",)):
+    """Show images in a grid: see draw_grid."""
+    show_figure(draw_grid(cells, rows, columns), " | ".join(columns))
+
+
+def show_points(clouds, titles):
+    """Show clouds of points in the plane side by side.
+
+    Args:
+        clouds: list of arrays of shape (n, 2).
+        titles: list of as many strings.
+    """
+    figure = Figure(figsize=(3.2 * len(clouds), 3.2), layout="constrained")
+    for axes, points, title in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds, titles, strict=True):
+        axes.scatter(*np.asarray(points).T, s=9)
+        axes.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal", xticks=[], yticks=[])
+        _write(axes.set_title(""), title)
+    show_figure(figure, " | ".join(titles))
 
 
 def _bundle(figure, text):
@@ -233,6 +266,28 @@ def show_figure(figure, text):
         display(_bundle(figure, text), raw=True)
 
 
+def _write(place, words):
+    """Write words into a matplotlib Text as they are: a $ begins no formula, a letter that no font has becomes ?."""
+    fonts, lost = _fonts_for(frozenset(re.findall(r"[^\n -~]", words)))
+    place.set(parse_math=False, fontfamily=[*place.get_fontfamily(), *fonts])
+    place.set_text(words.translate(dict.fromkeys(map(ord, lost), "?")))
+
+
+@functools.cache
+def _fonts_for(letters):
+    """Return the names of fonts that have some letters, and the letters that none has, which is said."""
+    fonts = []
+    for font in sorted(fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans"):
+        if letters and not font.name.startswith("Last Resort"):  # which has a box for each
+            with contextlib.suppress(OSError, RuntimeError):  # a font that is gone, or damaged
+                found = {letter for letter in letters if get_font(font.fname).get_char_index(ord(letter))}
+                fonts, letters = fonts + [font.name] * bool(found), letters - found
+    if letters:
+        lost = "".join(sorted(letters)).encode(errors="replace").decode()
+        print(f"No font here has {lost}, so titles show ? instead. Install one that has, such as Noto Sans CJK.")
+    return fonts, letters
+
+
 def _draw_image(axes, image):
     picture = Image.fromarray(image if image.dtype == np.uint8 else to_uint8(image))
     picture.thumbnail((1200, 1200))  # a figure shows no more
@@ -243,14 +298,16 @@ def _draw_image(axes, image):
 def _draw_costs(axes, history):
     if not history:
         return
-    epochs, _, *costs = zip(*history, strict=True)
-    for values, label in zip(costs, ("J", "J_content", "J_style"), strict=True):
+    epochs = [row["epoch"] for row in history]
+    costs = {name: [row[name] for row in history] for name in costs_of(history[0])}
+    for name, values in costs.items():
         if max(values) <= 0:  # nothing that a log axis can show
             continue
-        axes.plot(epochs, values, label=f"${label[0]}_{{{label[2:]}}}$" if "_" in label else f"${label}$")
+        first, _, rest = name.replace("_", r"\_").partition(r"\_")
+        axes.plot(epochs, values, label=f"${first}_{{{rest}}}$" if rest else f"${first}$")
     axes.set_yscale("log", nonpositive="mask")
     if len(epochs) > 1:  # the content cost starts at zero, or near it in low precision: nothing to see there
-        axes.set_ylim(bottom=0.5 * min((min(v[1:]) for v in costs if min(v[1:]) > 0), default=0) or None)
+        axes.set_ylim(bottom=0.5 * min((min(v[1:]) for v in costs.values() if min(v[1:]) > 0), default=0) or None)
     axes.set_xlabel("epoch")
     axes.set_ylabel("cost")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,62 +1,57 @@
-"""Paint with the notebook's own cells, with settings from elsewhere: which of them win, and a picture of its own."""
+"""Paint with a lesson's own cells, with settings from elsewhere, and a picture of its own."""
 
 import contextlib
-import difflib
 import os
 import time
 
 from nst.errors import SettingsError
-from nst.lesson import NOTEBOOK, run_lesson, saved_settings
-from nst.records import claim_folder, name_of_pair, parent_folder
-from nst.settings import SETTINGS, read_settings, with_environment
+from nst.files import claim_folder
+from nst.lesson import Lesson
+from nst.records import name_of_pair, parent_folder
+from nst.settings import check_settings, decide
 
-SMALL = {"IMAGE_SIZE": 200, "SIZES": []}  # for what is tried rather than framed
+SMALL = {"IMAGE_SIZE": 200, "SIZES": [], "EPOCHS": 60}  # for what is tried rather than framed
 
 
-def decide_settings(fixed, turned=()):
-    """Return the settings to paint with, but for those that are turned.
+def decide_small(lesson, explicit, later=()):
+    """Return the Settings with which a small picture is painted.
 
-    What wins: a value that is turned (compared, or set in the panel), then an NST_ variable, then a value fixed in the
-    call, then the notebook as last saved, made small.
+    What wins: an explicit value, then an NST_ variable, then the notebook as last saved, made small.
 
     Args:
-        fixed: dict of the settings that a call gives.
-        turned: names of the settings whose values come later.
+        lesson: Lesson.
+        explicit: dict of the settings that a call gives.
+        later: names of settings that get explicit values later.
 
     Returns:
-        dict of all settings, not checked yet.
+        Settings, checked but for OUTPUT_DIR, which is where new folders are made.
 
     Raises:
-        SettingsError: a name that is no setting, an NST_ variable that does not convert, or a run to continue.
+        SettingsError: as decide, or a run to continue.
     """
-    for name in (*fixed, *turned):
-        if name not in SETTINGS:
-            near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.4)
-            raise SettingsError(f"{name} is no setting." + (f" Do you mean {near[0]}?" if near else ""))
-    if fixed.get("RESUME"):
+    if explicit.get("RESUME"):
         raise SettingsError("RESUME goes on with a run in the notebook. Here each picture is a new one: leave it out.")
-    saved = saved_settings()
-    decided, later = {name: saved[name] for name in SETTINGS} | SMALL | fixed, {"RESUME", *turned}
-    if "NST_IMAGE_SIZE" in os.environ or "IMAGE_SIZE" in turned:  # SIZES would win over it
-        decided["SIZES"] = []
-    if "IMAGE_SIZE" in turned:
-        later.add("SIZES")
+    saved = lesson.settings()
+    small = {name: value for name, value in SMALL.items() if name in saved}
     environ = {name: text for name, text in os.environ.items() if name.removeprefix("NST_") not in later}
-    return with_environment(decided, environ) | {"RESUME": ""}
+    parent = explicit.get("OUTPUT_DIR") or environ.pop("NST_OUTPUT_DIR", "") or saved.get("OUTPUT_DIR", "")
+    decided = decide(saved | small, {**explicit, "RESUME": "", "OUTPUT_DIR": ""}, environ)
+    return decided | {"OUTPUT_DIR": parent}
 
 
-def say_what_paints():
+def say_what_paints(lesson):
     """Print which cells are replayed, since those on the screen may have been changed and not saved."""
-    saved = time.strftime("%d %b, %H:%M", time.localtime(NOTEBOOK.stat().st_mtime))
-    print(f"Painting with the cells of {NOTEBOOK.name} as last saved ({saved}).")
+    saved = time.strftime("%d %b, %H:%M", time.localtime(lesson.path.stat().st_mtime))
+    print(f"Painting with the cells of {lesson.name} as last saved ({saved}).")
 
 
-def paint(**settings):
-    """Paint a picture with the notebook's cells, small unless you say otherwise, and show it while it grows.
+def paint(lesson=None, **settings):
+    """Paint a picture with a lesson's cells, small unless you say otherwise, and show it while it grows.
 
     Args:
-        **settings: values that differ from those in the notebook as last saved; an NST_ variable still wins. OUTPUT_DIR
-            is where the picture's folder is made.
+        lesson: path of its notebook; the first lesson when None.
+        **settings: values that win over NST_ variables and over the notebook as last saved. OUTPUT_DIR is where the
+            picture's folder is made.
 
     Returns:
         nst.runs.Run.
@@ -64,17 +59,18 @@ def paint(**settings):
     Raises:
         SettingsError: a setting that has an unknown name or cannot work. And as Run.
     """
-    decided = decide_settings(settings)
-    say_what_paints()
+    lesson = Lesson(lesson)
+    decided = decide_small(lesson, settings)
+    say_what_paints(lesson)
     with own_folder(decided) as decided:
-        return run_lesson(decided, environ={})["run"]
+        return lesson.run(decided)["run"]
 
 
 @contextlib.contextmanager
 def own_folder(settings):
     """Yield checked settings with a new folder of their own, which is gone afterwards if nothing is in it."""
     parent = parent_folder(settings)
-    settings = read_settings(settings | {"OUTPUT_DIR": ""}, environ={})
+    settings = check_settings(settings | {"OUTPUT_DIR": ""})
     folder, _ = claim_folder(parent, name_of_pair(settings))
     try:
         yield settings | {"OUTPUT_DIR": folder.as_posix()}

@@ -3,79 +3,103 @@
 import contextlib
 import functools
 import math
-import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from nst.backend import device, graphs_forgotten, tf
+from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, settings_of_run
+from nst.context import current
 from nst.errors import RunError, SettingsError
 from nst.images import enlarge_image
-from nst.lesson import WATCH, describe_lesson
+from nst.lesson import describe_functions
 from nst.plots import LiveView
-from nst.records import Records, describe_sources, describe_versions, facts_that_go_on, read_checkpoint, settings_of_run
-from nst.settings import read_settings
+from nst.records import Records, describe_sources, describe_versions
+from nst.settings import check_settings
+from nst.signals import on_stop_signals
 from nst.sizes import plan_sizes
 from nst.sources import check_sources, enlarged_styles, load_sources, start_image
 from nst.tiles import Look
-from nst.vgg19 import choose_precision, get_layer_outputs, load_vgg19
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0  # at the most, however long SAVE_EVERY epochs take
 
 
-class Run:
-    """One run of the training loop: its network, its folder, its records and its live view.
+class Size(NamedTuple):
+    """What is painted at one size; images are float32 RGB in [0, 1], shape (1, H, W, 3).
 
-    All that it needs is made from the settings as they are when it begins, so nothing can be stale. As a context
-    manager around the loop it writes into a folder that nothing else uses: settings.json, a snapshot image_NNNNN.jpg
-    of the picture after NNNNN epochs every SAVE_EVERY epochs (and at the ends of each size), a row of history.csv per
-    epoch, and generated_image.png at the end. Every file appears whole or not at all. A run that is stopped (by stop(),
-    Jupyter's stop button, Ctrl-C or SIGTERM) ends after the current step with all of this, and leaves a checkpoint from
-    which RESUME continues it.
+    number: from 0. start: what to begin with, as INIT says, or the picture of the size before, enlarged. content_image.
+    style_images: list of images. masks, parts: as sources.Sources. epochs: their number at this size. refines: whether
+    the picture is refined, not begun.
+    """
+
+    number: int
+    start: Any
+    content_image: Any
+    style_images: list
+    masks: np.ndarray
+    parts: list
+    epochs: int
+    refines: bool
+
+
+class Run:
+    """One run of a training loop: its network, its folder, its records and its live view.
+
+    As a context manager around the loop it writes into a folder that nothing else uses: settings.json, a snapshot
+    image_NNNNN.jpg of the picture after NNNNN epochs every SAVE_EVERY epochs (and at the ends of each size), a row of
+    history.csv per epoch, and generated_image.png at the end. Every file appears whole or not at all. A run that is
+    stopped (by stop(), Jupyter's stop button, Ctrl-C or SIGTERM) ends after the current step with all of this, and
+    leaves a checkpoint from which RESUME continues it.
 
     Args:
-        namespace: dict such as globals(), with the settings and the lesson's mean_gram_matrix. If RESUME names a run,
-            that run's settings are put into it.
+        settings: Settings, from read_settings. If RESUME names a run, that run's settings take their place.
+        network: function of the settings that returns the network, a keras.Model as get_layer_outputs makes it.
+        reduce: function of a layer's activations, what is kept of them where an image is looked at in tiles or by
+            masks: as of tiles.Look, whose guides are for means of products, as Gram matrices are. When None all of the
+            activations are kept.
+        plan: function of the settings and of the (H, W) of photo and style images that returns the list of (size,
+            epochs) to go through, as plan_sizes does.
 
     Attributes:
-        settings: dict of the settings, a copy.
+        settings: Settings that the run computes with and records.
+        network: keras.Model, from the beginning on.
         folder: pathlib.Path of the run's folder; None until something has been saved.
         state: "running", "finished", "stopped" or "failed", as settings.json says.
         stop_asked: whether it has been told to stop, which during the last step it finishes all the same.
-        history: list of rows (epoch, seconds since the start, J, J_content, J_style). The costs of a row are those
-            of the picture at the beginning of that epoch. Epochs are counted through all sizes.
+        history: list of rows, each a dict of epoch, seconds since the start, and the costs of the picture at the
+            beginning of that epoch. Epochs are counted through all sizes.
         snapshots: list of pathlib.Path.
-        content_image: float32 RGB image in [0, 1], shape (1, H, W, 3), of the size last painted.
-        style_images: list of such images. These and the next two are there from the first size on.
-        generated_image: the tf.Variable last painted.
-        picture: float32 RGB image in [0, 1], shape (1, H, W, 3), made of it as KEEP_COLOURS and STYLE_MASKS want: what
-            is shown and saved.
-        plan: list of (size, epochs), from plan_sizes.
+        content_image, style_images: float32 RGB images in [0, 1], shape (1, H, W, 3), of the size last begun.
+        generated_image: the image last painted, likewise, made of the variables that are trained.
+        picture: the same as KEEP_COLOURS and STYLE_MASKS want it: what is shown and saved.
+        tiled: whether the size last begun is looked at in tiles, and its step so cannot be a tf.function.
+        plan: list of (size, epochs).
         title: text that names the settings on which the picture depends most.
 
     Raises:
         SettingsError: a setting that cannot work, or what RESUME continues was made from other files.
         ImageError, WeightsError: a file cannot be used.
-        RunError: the memory is too small, a file cannot be written, or a cost is not finite.
+        RunError: the memory is too small, a file cannot be written, or a cost is no finite number.
     """
 
-    def __init__(self, namespace):
-        self.settings = read_settings(namespace, environ={})
-        self._checkpoint = read_checkpoint(self.settings["RESUME"]) if self.settings["RESUME"] else None
-        if self._checkpoint:
-            self.settings |= settings_of_run(self._checkpoint["facts"], self.settings)
-            namespace.update(self.settings)
-        self._namespace = namespace
-        self._shapes = check_sources(self.settings)
-        self.plan = plan_sizes(self.settings, self._shapes)
+    def __init__(self, settings, network, reduce=None, plan=plan_sizes):
+        settings, self._checkpoint, self._context = check_settings(settings), None, current()
+        if settings.RESUME:
+            self._checkpoint = read_checkpoint(settings.RESUME)
+            settings = settings_of_run(self._checkpoint["facts"], settings)
+        self.settings, self._make_network, self._reduce = settings, network, reduce or (lambda a: a)
+        self._shapes = check_sources(settings)
+        self.plan = plan(settings, self._shapes)
         self._epochs = sum(epochs for _, epochs in self.plan)
-        self._begin = self._end = 0  # the epochs of the current size
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
-        self.generated_image = self._records = self._sources = self._painted = None
-        self._guides = ()
-        self._stop, self._saved = threading.Event(), -math.inf
-        sizes = " → ".join(str(size) for size, _ in self.plan)
-        self.title = f"alpha {self.settings['ALPHA']:g}   beta {self.settings['BETA']:g}   {sizes} px"
+        self._records = self._sources = self._painted = self._variables = self.content_image = self.style_images = None
+        self._guides, self._end = (), 0  # of the current size: the epoch with which it ends
+        self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
+        turned = [f"{name.lower()} {settings[name]:g}" for name in ("ALPHA", "BETA") if name in settings]
+        self.title = "   ".join([*turned, " → ".join(str(size) for size, _ in self.plan) + " px"])
 
     @property
     def folder(self):  # noqa: D102
@@ -86,118 +110,137 @@ class Run:
         return self._records.snapshots if self._records else []
 
     @property
-    def content_image(self):  # noqa: D102
-        return self._sources.content_image
+    def stop_asked(self):  # noqa: D102
+        return self._stop.is_set()
 
     @property
-    def style_images(self):  # noqa: D102
-        return self._sources.style_images
+    def generated_image(self):  # noqa: D102
+        return self._image()
 
     @property
     def picture(self):  # noqa: D102
-        return self._painted.finish(self.generated_image)
+        return self._painted.finish(self._image())
+
+    @property
+    def tiled(self):  # noqa: D102
+        return self._look.splits(self.content_image)
 
     @functools.cached_property
-    def _vgg(self):
-        return load_vgg19(*(self.settings[name] for name in ("WEIGHTS", "NORMALISE_ACTIVATIONS", "POOLING")))
+    def network(self):  # noqa: D102
+        return self._make_network(self.settings)
 
     @functools.cached_property
     def _look(self):
-        names = [name for name, _ in self.settings["STYLE_LAYERS"]] + [self.settings["CONTENT_LAYER"]]
-        network = get_layer_outputs(self._vgg, names, choose_precision(self.settings["PRECISION"]))
-        largest = max(self._shapes, key=math.prod)
-        gram, masks = lambda a: self._namespace["mean_gram_matrix"](a), len(self.settings["STYLE_MASKS"])
-        return Look(network, gram, self.settings["TILE"], largest, masks)
+        largest, masks = max(self._shapes, key=math.prod), len(self.settings.STYLE_MASKS or self.settings.STYLE_PARTS)
+        return Look(self.network, self._reduce, self.settings.TILE, largest, masks)
 
     def look(self, image):
-        """Return what VGG19 sees in an image: the activations of STYLE_LAYERS and, last, those of CONTENT_LAYER.
+        """Return what the network sees in an image: the activations of its layers.
 
         Args:
             image: float32 RGB in [0, 1], shape (1, H, W, 3).
 
         Returns:
-            list of tensors of shape (1, n_H, n_W, n_C). Of an image that is looked at in tiles, mean Gram matrices
-            (n_C, n_C) stand in place of the activations of STYLE_LAYERS; with STYLE_MASKS those of each mask,
-            (n_masks, n_C, n_C).
+            list of tensors of shape (1, n_H, n_W, n_C). Of an image that is looked at in tiles, what the run's function
+            reduce makes of all layers but the last stands in their place; with STYLE_MASKS that of each mask,
+            (n_masks, …), if it is a mean.
         """
         return self._look(image, self._guides)
 
     def look_at_style(self, style_images):
-        """Return what VGG19 sees in the style images: what look returns, and what it is to be for the generated image.
+        """Return what the style of the generated image is to be: for each layer, what reduce makes of the style image.
 
         Args:
             style_images: list of float32 RGB images in [0, 1], shape (1, H, W, 3).
 
         Returns:
-            list of tensors. For a single image what look returns; of several the mean Gram matrices, as Sources.mix
-            returns them.
+            list with an entry per layer, the last as it is. Of several images, or with STYLE_MASKS, mixed as by
+            Sources.mix.
         """
-        if len(style_images) == 1 and not self._guides:
-            return self._look(style_images[0])
-        gram = self._namespace["mean_gram_matrix"]
-        return self._sources.mix([gram(a) for a in self._look(image)] for image in style_images)
+        seen, reduced = [], []
+        for image, part in zip(style_images, self._sources.parts, strict=True):
+            guides = () if part is None else self._look.guides(part)
+            seen.append(self._look(image, guides))
+            scale = 1.0 if part is None else part.mean() ** -0.5  # as the guides weigh a part
+            reduced.append([(self._reduce(a)[0] if guides else self._reduce(a)) * scale for a in seen[-1][:-1]])
+        one = len(style_images) == 1 and not self._guides
+        return [*(reduced[0] if one else self._sources.mix(reduced)), seen[0][-1]]
 
     def sizes(self):
-        """Yield what is still to be painted, from coarse to fine.
-
-        Yields:
-            start: image to begin with, as INIT says, or the picture of the size before, enlarged.
-            content_image: at this size.
-            style_images: list of images. All are float32 RGB in [0, 1], shape (1, H, W, 3).
-            epochs: number of epochs at this size.
-            refines: whether the picture is refined, not begun.
-        """
-        saved = self._checkpoint and self._checkpoint["image"]
-        for size, epochs in self.plan:
-            self._begin, self._end = self._end, self._end + epochs
-            done = len(self.history) >= self._end and self._end < self._epochs  # the last size is looked at once more
-            if done or (self._stop.is_set() and self.generated_image is not None):  # the first is always begun
+        """Yield what is still to be painted, from coarse to fine: a Size at a time."""
+        before = self._checkpoint
+        for number, (length, epochs) in enumerate(self.plan):
+            begin, self._end = self._end, self._end + epochs
+            last = self._end == self._epochs
+            done = before and (number < before["size"] or (len(self.history) >= self._end and not last))
+            if done or (self._stop.is_set() and self._variables is not None):  # the first is always begun
                 continue
-            self._sources = load_sources(self.settings, size)
+            self._sources, self._number = load_sources(self.settings, length), number
+            self.content_image, self.style_images = self._sources[:2]
             self._guides = self._look.guides(self._sources.masks)
-            start = saved if self.generated_image is None else self.generated_image.numpy()
-            if start is None:
-                start = start_image(self.settings, self.content_image)
-            elif start.shape != self.content_image.shape:
-                start = enlarge_image(start, self.content_image.shape[1:3])
-            yield start, self.content_image, self.style_images, epochs, self._begin > 0
+            if before and before["size"] == number:
+                self._start = before["start"]
+            elif before or self._variables is not None:
+                self._start = before["image"] if self._variables is None else self.generated_image
+                if self._start.shape != self.content_image.shape:
+                    self._start = enlarge_image(self._start, self.content_image.shape[1:3])
+            else:
+                self._start = start_image(self.settings, self.content_image)
+            yield Size(number, tf.constant(self._start), *self._sources[:4], epochs, begin > 0)
 
-    def epochs(self, generated_image, optimizer):
+    def epochs(self, variables, optimizer, picture=None):
         """Yield the numbers of the epochs to compute at this size, from 0 or where a stopped run continues.
 
         Args:
-            generated_image: the tf.Variable to optimise, float32 RGB in [0, 1], shape (1, H, W, 3).
-            optimizer: its Keras optimizer.
+            variables: the tf.Variable that is painted, or a list of all variables that the loop changes.
+            optimizer: what changes them, with a list of variables of its own, as Keras's optimizers have.
+            picture: function that returns the image made of the variables, float32 RGB in [0, 1], shape (1, H, W, 3);
+                when None the first variable is the image.
         """
-        self.generated_image, self.optimizer = generated_image, optimizer
+        variables = list(variables) if isinstance(variables, (list, tuple)) else [variables]
+        self._variables, self._optimizer = variables, optimizer
+        self._image = picture or (lambda: tf.convert_to_tensor(variables[0]))
         self._painted = self._sources  # of this image's size, also when the next size has begun
-        optimizer.build([generated_image])
-        if self._checkpoint and self._checkpoint["image"].shape == tuple(generated_image.shape):
-            if len(optimizer.variables) != len(self._checkpoint["optimizer"]):
-                raise SettingsError(f'RESUME = "{self.folder}": the run began with another optimizer. Start anew.')
-            for variable, value in zip(optimizer.variables, self._checkpoint["optimizer"], strict=True):
-                variable.assign(value)
+        if not getattr(optimizer, "built", True):
+            optimizer.build([variable for variable in variables if variable.trainable])
+        if self._checkpoint and self._checkpoint["size"] == self._number:
+            self._restore(self._checkpoint)
         self._checkpoint = None
         if not self.history:
             self._records.save_masks()
         self._save(snapshot=not self.history)
+        begin = self._end - self.plan[self._number][1]
         while len(self.history) < self._end and not self._stop.is_set():
-            yield len(self.history) - self._begin
+            yield len(self.history) - begin
 
-    def record(self, J, J_content, J_style):
+    def _restore(self, checkpoint):
+        for variables, values in (
+            (self._variables, checkpoint["variables"]),
+            (self._optimizer.variables, checkpoint["optimizer"]),
+        ):
+            if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+                raise SettingsError(
+                    f'RESUME = "{self.folder}": the run began with other variables or another optimizer. Start anew.'
+                )
+            for variable, value in zip(variables, values, strict=True):
+                if value.dtype.kind == "V":  # NumPy's files do not know bfloat16
+                    value = value.view(tf.as_dtype(variable.dtype).as_numpy_dtype)
+                variable.assign(value)
+
+    def record(self, **costs):
         """Note the costs of the epoch that has just been computed, save what is due, and refresh the live view.
 
         Args:
-            J, J_content, J_style: its costs, scalars.
+            **costs: scalars by name, the same in each epoch; the first is what is minimised, such as J.
         """
-        costs = [float(cost) for cost in (J, J_content, J_style)]  # waits for the step to end
+        costs = {name: _number(name, cost) for name, cost in costs.items()}  # waits for the step to end
         total = float(tf.reduce_sum(self.generated_image))  # a ReLU makes zero of NaN: costs alone do not show it
-        if not all(map(math.isfinite, (*costs, total))):
-            raise self._not_finite()
+        if not all(map(math.isfinite, (*costs.values(), total))):
+            raise self._not_finite(costs)
         now = time.perf_counter()
-        self.history.append((len(self.history), round(now - self._started, 3), *costs))
+        self.history.append({"epoch": len(self.history), "seconds": round(now - self._started, 3), **costs})
         done = len(self.history)
-        snapshot = done % self.settings["SAVE_EVERY"] == 0 or done == self._end
+        snapshot = done % self.settings.SAVE_EVERY == 0 or done == self._end
         if snapshot or now - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save(snapshot)
         self._view.update(self.picture, self.history, last=done == self._epochs)
@@ -206,56 +249,58 @@ class Run:
         """End the run after the current step. May be called from another thread."""
         self._stop.set()
 
-    @property
-    def stop_asked(self):  # noqa: D102
-        return self._stop.is_set()
-
     def __enter__(self):
+        network = self.network
         facts = {
             "settings": self.settings,
             **describe_sources(self.settings),
             "generated_image": {"width": self._shapes[0][1], "height": self._shapes[0][0]},
             "sizes": [list(pair) for pair in self.plan],
-            "weights": {"name": self._vgg.name, "sha256": self._vgg.sha256},
-            "precision": choose_precision(self.settings["PRECISION"]),
+            "weights": {"name": network.weights_name, "sha256": network.weights_sha256},
+            "precision": network.precision,
             "device": device(),
-            "lesson": describe_lesson(self._namespace),
+            "lesson": {
+                "notebook": self._context.notebook,
+                "cells": self._context.cells,
+                "functions": describe_functions(self._make_network),
+            },
             "versions": describe_versions(),
         }
         folder = None
         if self._checkpoint:
-            folder, facts = Path(self.settings["RESUME"]), facts_that_go_on(facts, self._checkpoint)
-        watch = self._namespace.get(WATCH) or (lambda run: LiveView(run.plan, run.title))
-        self._records, self._view = Records(facts, folder), watch(self)
-        for sentence in enlarged_styles(self.settings):
-            self._view.say(sentence)
-        self._view.say(f"Painting with {self._vgg.name} weights in {facts['precision']} on {device()}.")
-        self._started = time.perf_counter() - (self.history[-1][1] if self.history else 0.0)
-        self._on_exit = contextlib.ExitStack()
-        self._on_exit.enter_context(graphs_forgotten())
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._on_exit.callback(signal.signal, number, signal.signal(number, self._on_signal))
+            folder, facts = Path(self.settings.RESUME), facts_that_go_on(facts, self._checkpoint["facts"])
+        watch = self._context.watch or (lambda run: LiveView(run.plan, run.title))
+        with contextlib.ExitStack() as on_exit:
+            on_exit.enter_context(graphs_forgotten())
+            self._records, self._view = Records(facts, folder), watch(self)
+            on_exit.callback(self._records.close)
+            on_exit.enter_context(on_stop_signals(self._on_signal))
+            for sentence in enlarged_styles(self.settings):
+                self._view.say(sentence)
+            self._view.say(f"Painting with {network.weights_name} weights in {network.precision} on {device()}.")
+            self._started = time.perf_counter() - (self.history[-1]["seconds"] if self.history else 0.0)
+            self._on_exit = on_exit.pop_all()
         return self
 
     def __exit__(self, kind, error, traceback):
-        self._on_exit.close()
-        self.state = "failed"
-        if kind is None or issubclass(kind, KeyboardInterrupt):
-            self.state = "finished" if kind is None and len(self.history) == self._epochs else "stopped"
-        try:
-            if kind is not None and not self.history and not self.settings["RESUME"]:
-                self._records.discard()
-            elif self.generated_image is not None:
-                self._finish(checkpoint=kind is None)
-        except RunError:
-            if kind is None:  # else the first error is the one to be told
-                raise
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise RunError(
-                f"The memory of {device()} does not hold a picture of {self._shapes[0][1]}×{self._shapes[0][0]} "
-                f"pixels. Set TILE = 512, or IMAGE_SIZE = {self.settings['IMAGE_SIZE'] * 7 // 10} or less."
-            ) from None
+        self._ending = True  # a second signal waits until all is saved
+        with self._on_exit:
+            self.state = "failed"
+            if kind is None or issubclass(kind, KeyboardInterrupt):
+                self.state = "finished" if kind is None and len(self.history) == self._epochs else "stopped"
+            try:
+                if kind is not None and not self.history and not self.settings.RESUME:
+                    self._records.discard()
+                elif math.isfinite(self._saved):  # else a run that goes on stays as it was
+                    self._finish(checkpoint=kind is None)
+            except RunError:
+                if kind is None:  # else the first error is the one to be told
+                    raise
+            if isinstance(error, tf.errors.ResourceExhaustedError):
+                raise RunError(
+                    f"The memory of {device()} does not hold a picture of {self._shapes[0][1]}×{self._shapes[0][0]} "
+                    f"pixels. Set TILE = 512, or IMAGE_SIZE = {self.settings.IMAGE_SIZE * 7 // 10} or less."
+                ) from None
 
     def _finish(self, checkpoint):
         """Save the picture and how the run ended."""
@@ -275,26 +320,43 @@ class Run:
 
     def _save(self, snapshot):
         """Save the snapshot, the checkpoint, and what they say in words."""
+        image = self.generated_image
         if snapshot:
             self._records.save_snapshot(self.picture, len(self.history))
-        self._records.save_checkpoint(self.generated_image, self.optimizer, self.history)
+        variables = self._variables, self._optimizer.variables
+        words = self.history, self._records.facts
+        self._records.save_checkpoint(pack_checkpoint(self._number, self._start, image, *variables, *words))
         self._records.save_texts("running", self.history)
         self._saved = time.perf_counter()
 
-    def _not_finite(self):
+    def _not_finite(self, costs):
         """Go back to the checkpoint's picture, and return the error that says what is likely wrong."""
-        weights = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
-        epoch, name = len(self.history), max(weights, key=self.settings.get)
-        checkpoint = read_checkpoint(self.folder)
+        weights = [n for n in ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS") if n in self.settings]
+        checkpoint, epoch = read_checkpoint(self.folder), len(self.history)
         self.history = checkpoint["history"]
-        self.generated_image.assign(checkpoint["image"])
+        self._restore(checkpoint)
+        wrong = ", ".join(name for name, cost in costs.items() if not math.isfinite(cost)) or "the picture"
+        likely = ""
+        if weights:
+            name = max(weights, key=self.settings.get)
+            likely = f"The likely cause is {name} = {self.settings[name]:g}, which outweighs the others: lower it. "
         kept = f" The picture is that after epoch {len(self.history)} again." if self.history else ""
         return RunError(
-            f"In epoch {epoch} a cost or the picture is not finite. The likely cause is {name} = "
-            f"{self.settings[name]:g}, which outweighs the others: lower it, and run again.{kept}"
+            f"In epoch {epoch} not finite: {wrong}. {likely}If you have edited a function, look at it first.{kept}"
         )
 
     def _on_signal(self, number, frame):
-        if self._stop.is_set():
+        if self._stop.is_set() and not self._ending:
             raise KeyboardInterrupt  # asked twice: do not wait for the step
         self.stop()
+
+
+def _number(name, cost):
+    """Return a cost as a float."""
+    if cost is None:
+        raise RunError(f"{name} is None: a function that computes it returns nothing.")
+    try:
+        return float(cost)
+    except (TypeError, ValueError):
+        shape = getattr(cost, "shape", type(cost).__name__)
+        raise RunError(f"{name} must be one number, and is {shape}: add it up in the function.") from None

@@ -16,29 +16,42 @@ def plan_sizes(settings, shapes):
     large picture that starts from it needs few steps.
 
     Args:
-        settings: dict of the settings. If SIZES is [], IMAGE_SIZE is divided by the square root of two, again and
-            again, down to 142 to 200. The first size gets EPOCHS epochs, each further one half of those of the one
-            before, so that each takes about as long, but not less than 20.
-        shapes: (H, W) of the content image and the style images; sizes at which one of them would have a side of less
-            than 32 pixels are left out.
+        settings: Settings. The first size gets EPOCHS epochs, each further one half of those of the one before, so that
+            each takes about as long, but not less than 20.
+        shapes: as choose_sizes, which chooses the sizes: the first is at most 200, each further one larger by √2.
 
     Returns:
         list of (length of the long side in pixels, number of epochs).
 
     Raises:
+        SettingsError: as choose_sizes.
+    """
+    least = min(LEAST_EPOCHS, settings.EPOCHS)
+    sizes = choose_sizes(settings, shapes, math.sqrt(2), LARGEST_START)
+    return [(size, max(least, round(settings.EPOCHS / 2**i))) for i, size in enumerate(sizes)]
+
+
+def choose_sizes(settings, shapes, factor, largest_start):
+    """Return the sizes of SIZES or, if that is [], IMAGE_SIZE divided by a factor again and again, smallest first.
+
+    Args:
+        settings: Settings.
+        shapes: (H, W) of the content image and the style images; sizes at which one of them would have a side of less
+            than 32 pixels are left out.
+        factor: by which a size is larger than the one before.
+        largest_start: pixels; it is divided until it is not larger.
+
+    Raises:
         SettingsError: SIZES begins with a size at which one of the images would have a side of less than 32 pixels.
     """
-    scales = [1.0] + [settings["STROKE_SIZE"]] * (len(shapes) - 1)
-    sizes = settings["SIZES"]
+    scales = [1.0] + [settings.STROKE_SIZE] * (len(shapes) - 1)
     thinnest = min(scale * min(shape) / max(shape) for scale, shape in zip(scales, shapes, strict=True))
-    if sizes and sizes[0] * thinnest < MIN_SIDE - 1:
+    if settings.SIZES and settings.SIZES[0] * thinnest < MIN_SIDE - 1:
         raise SettingsError(
-            f"SIZES begins with {sizes[0]}, which leaves the short side of a picture less than {MIN_SIDE} pixels. "
-            f"Begin with {math.ceil(MIN_SIDE / thinnest)} or more."
+            f"SIZES begins with {settings.SIZES[0]}, which leaves the short side of a picture less than {MIN_SIDE} "
+            f"pixels. Begin with {math.ceil(MIN_SIDE / thinnest)} or more."
         )
-    if not sizes:
-        sizes = [settings["IMAGE_SIZE"]]
-        while round(sizes[0]) > LARGEST_START and sizes[0] / math.sqrt(2) * thinnest >= MIN_SIDE:
-            sizes.insert(0, sizes[0] / math.sqrt(2))
-    least = min(LEAST_EPOCHS, settings["EPOCHS"])
-    return [(round(size), max(least, round(settings["EPOCHS"] / 2**i))) for i, size in enumerate(sizes)]
+    sizes = settings.SIZES or [settings.IMAGE_SIZE]
+    while not settings.SIZES and round(sizes[0]) > largest_start and sizes[0] / factor * thinnest >= MIN_SIDE:
+        sizes = [sizes[0] / factor, *sizes]
+    return [round(size) for size in sizes]

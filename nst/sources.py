@@ -22,13 +22,15 @@ class Sources(NamedTuple):
     """The pictures that a run is made from, at one size.
 
     content_image, style_images (a list): float32 RGB in [0, 1], shape (1, H, W, 3). masks: float32 array of shape
-    (number of masks, H, W), 1 where a style image paints, at most 1 in all. style_weights: list of
-    numbers that add up to 1. keep_colours: as KEEP_COLOURS.
+    (number of masks, H, W), 1 where a style image paints, at most 1 in all. parts: list with an entry per style image,
+    None or a mask of its own, (1, H, W), 1 where it is looked at. style_weights: list of numbers that add up to 1.
+    keep_colours: as KEEP_COLOURS.
     """
 
     content_image: tf.Tensor
     style_images: list
     masks: np.ndarray
+    parts: list
     style_weights: list
     keep_colours: str
 
@@ -36,7 +38,7 @@ class Sources(NamedTuple):
         """Return the style that the generated image is to have.
 
         Args:
-            grams: for each style image, the mean Gram matrices (n_C, n_C) of all layers.
+            grams: for each style image, the mean Gram matrices (n_C, n_C) of all layers, or other means of products.
 
         Returns:
             list of their means by style_weights, one per layer, (n_C, n_C). With masks they take the place of the
@@ -69,13 +71,19 @@ def load_sources(settings, size):
     Raises:
         ImageError, SettingsError: as load_style_images and load_masks.
     """
-    content_image = load_image(settings["CONTENT_IMAGE"], size)
-    style_images = load_style_images(settings["STYLE_IMAGE"], size, settings["STROKE_SIZE"])
-    if settings["KEEP_COLOURS"] == "match":
+    content_image = load_image(settings.CONTENT_IMAGE, size)
+    style_images = load_style_images(settings.STYLE_IMAGE, size, settings.STROKE_SIZE)
+    if settings.KEEP_COLOURS == "match":
         style_images = [match_colours(image, content_image) for image in style_images]
-    masks = load_masks(settings["STYLE_MASKS"], content_image.shape[1:3])
-    weights = [weight for _, weight in style_pictures(settings["STYLE_IMAGE"])]
-    return Sources(content_image, style_images, masks, weights, settings["KEEP_COLOURS"])
+    masks = load_masks(settings.STYLE_MASKS, content_image.shape[1:3])
+    parts = [None] * len(style_images)
+    if settings.STYLE_PARTS:
+        shapes = [image.shape[1:3] for image in style_images]
+        parts = [
+            load_masks([path], shape, "STYLE_PARTS") for path, shape in zip(settings.STYLE_PARTS, shapes, strict=True)
+        ]
+    weights = [weight for _, weight in style_pictures(settings.STYLE_IMAGE)]
+    return Sources(content_image, style_images, masks, parts, weights, settings.KEEP_COLOURS)
 
 
 def check_sources(settings):
@@ -86,9 +94,9 @@ def check_sources(settings):
         SettingsError: a mask is black or of other proportions than the photo, or STROKE_SIZE is so small that a style
             image would have a side of less than 32 pixels.
     """
-    size, stroke_size = settings["IMAGE_SIZE"], settings["STROKE_SIZE"]
-    shapes = [scaled_size(settings["CONTENT_IMAGE"], size)]
-    for path, _ in style_pictures(settings["STYLE_IMAGE"]):
+    size, stroke_size = settings.IMAGE_SIZE, settings.STROKE_SIZE
+    shapes = [scaled_size(settings.CONTENT_IMAGE, size)]
+    for path, _ in style_pictures(settings.STYLE_IMAGE):
         own = scaled_size(path, round(size * max(1.0, stroke_size)))
         least = max(1.0, stroke_size) * MIN_SIDE / min(own)
         if stroke_size < least:
@@ -97,18 +105,20 @@ def check_sources(settings):
                 f"{math.ceil(100 * least) / 100:g} or more, or a larger IMAGE_SIZE."
             )
         shapes.append(scaled_size(path, round(size * stroke_size), enlarge=stroke_size > 1))
-    for path, mask in zip(settings["STYLE_MASKS"], load_masks(settings["STYLE_MASKS"], shapes[0]), strict=True):
-        if mask.max() <= BLACK:
-            raise SettingsError(f"STYLE_MASKS: {path} is black everywhere. Make it white where its style paints.")
-    if settings["INIT"] not in STARTS:
-        scaled_size(settings["INIT"], ANY_SIZE)
+    masks = [("STYLE_MASKS", path, shapes[0]) for path in settings.STYLE_MASKS]
+    masks += [("STYLE_PARTS", path, shape) for path, shape in zip(settings.STYLE_PARTS, shapes[1:], strict=False)]
+    for name, path, shape in masks:
+        if load_masks([path], shape, name).max() <= BLACK:
+            raise SettingsError(f"{name}: {path} is black everywhere. Make it white where its style counts.")
+    if settings.INIT not in STARTS:
+        scaled_size(settings.INIT, ANY_SIZE)
     return shapes
 
 
 def enlarged_styles(settings):
     """Return a sentence for each style image that STROKE_SIZE enlarges beyond its own pixels."""
-    said, size = [], round(settings["IMAGE_SIZE"] * settings["STROKE_SIZE"])
-    for path, _ in style_pictures(settings["STYLE_IMAGE"]) if settings["STROKE_SIZE"] > 1 else ():
+    said, size = [], round(settings.IMAGE_SIZE * settings.STROKE_SIZE)
+    for path, _ in style_pictures(settings.STYLE_IMAGE) if settings.STROKE_SIZE > 1 else ():
         own = max(scaled_size(path, size, enlarge=False))
         if own < size:
             said.append(f"{path} is enlarged from {own} to {size} pixels for STROKE_SIZE: its strokes get soft.")
@@ -133,12 +143,13 @@ def load_style_images(style_image, size, stroke_size=1.0):
     return [load_image(path, round(size * stroke_size), enlarge=stroke_size > 1) for path in paths]
 
 
-def load_masks(paths, shape):
-    """Read the masks of the style images.
+def load_masks(paths, shape, name="STYLE_MASKS"):
+    """Read masks of a picture.
 
     Args:
         paths: list of paths, as the setting STYLE_MASKS.
-        shape: (H, W) of the picture to be painted.
+        shape: (H, W) of the picture.
+        name: of the setting, for messages.
 
     Returns:
         float32 array of shape (number of masks, H, W), 1 where the style image paints, 0 where it does not, and
@@ -154,8 +165,8 @@ def load_masks(paths, shape):
         height, width = mask.shape[1:3]
         if abs(math.log(width / height * shape[0] / shape[1])) > 0.02 + 1 / min(shape):
             raise SettingsError(
-                f"STYLE_MASKS: {path} is {width}×{height} where the photo is {shape[1]}×{shape[0]}. Draw the mask on "
-                "a copy of the photo, so that it has its proportions."
+                f"{name}: {path} is {width}×{height} where its picture is {shape[1]}×{shape[0]}. Draw the mask on a "
+                "copy of the picture, so that it has its proportions."
             )
         masks.append(np.mean(tf.image.resize(mask, shape, antialias=True)[0], axis=-1))
     masks = np.array(masks, np.float32).reshape(-1, *shape)
@@ -175,23 +186,23 @@ def start_image(settings, content_image):
     Raises:
         ImageError: as load_image.
     """
-    init, shape = settings["INIT"], content_image.shape
+    init, shape = settings.INIT, content_image.shape
     if init == "content":
         return content_image
     if init == "noise":
-        return tf.constant(np.random.default_rng(settings["SEED"]).uniform(size=shape), tf.float32)
+        return tf.constant(np.random.default_rng(settings.SEED).uniform(size=shape), tf.float32)
     if init == "style":
-        start = _covering(style_pictures(settings["STYLE_IMAGE"])[0][0], *shape[1:3])
-        return match_colours(start, content_image) if settings["KEEP_COLOURS"] == "match" else start
+        start = _covering(style_pictures(settings.STYLE_IMAGE)[0][0], *shape[1:3])
+        return match_colours(start, content_image) if settings.KEEP_COLOURS == "match" else start
     return _covering(init, *shape[1:3])
 
 
 def _covering(path, height, width):
     """Return a picture scaled to cover a height and a width, and cut in the middle."""
     h, w = scaled_size(path, ANY_SIZE)
-    size = math.ceil(max(height / h, width / w) * ANY_SIZE - 0.01)
-    if any(have < want for have, want in zip(scaled_size(path, size), (height, width), strict=True)):
-        size += 1  # sides are rounded
+    size = math.floor(max(height / h, width / w) * ANY_SIZE)
+    while any(have < want for have, want in zip(scaled_size(path, size), (height, width), strict=True)):
+        size += 1
     picture = load_image(path, size)
     top, left = ((have - want) // 2 for have, want in zip(picture.shape[1:3], (height, width), strict=True))
     return picture[:, top : top + height, left : left + width]

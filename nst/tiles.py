@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import weakref
 
 import numpy as np
 
@@ -10,14 +9,15 @@ from nst.backend import device, free_memory, keras, tf
 from nst.errors import RunError
 from nst.images import MIN_SIDE, preprocess_image
 
+COPIES = 6  # of what is kept of each place, in float32: of picture, painting and match, and their gradients
 MIRRORED = 16  # pixels around the image: the zeros that VGG19 adds around its input would leave marks
 
 
 class Look:
     """What a network sees in an image: its activations, or of a large image, tile by tile, what the costs need of them.
 
-    A Gram matrix is a sum over positions, so that of a large image can be added up from tiles, and it never takes more
-    memory than one tile. The gradient goes through the tiles a second time, when the whole Gram matrices and with them
+    A mean over positions, such as a Gram matrix divided by their number, can be added up from tiles, and it never takes
+    more memory than one tile. The gradient goes through the tiles a second time, when the whole means and with them
     their gradients are known. Each tile is looked at with a margin as wide as the deepest layer sees beyond its own
     cell, and its borders are multiples of the deepest stride, so every activation is counted once and computed from
     all the pixels that it sees: costs and gradients are those of the image as a whole.
@@ -25,12 +25,15 @@ class Look:
     Beyond its edges an image goes on mirrored, and gradients flow through the mirror; of the activations, only those of
     cells that lie in the image, or begin in it, count.
 
-    With guides it looks region by region: the style layers' activations are multiplied with the guide of each region,
-    and their mean Gram matrices stand in their place (Gatys et al. 2017, section 4).
+    With guides it looks region by region: the activations are multiplied with the guide of each region, and their means
+    stand in their place (Gatys et al. 2017, section 4).
 
     Args:
         network: keras.Model from get_layer_outputs.
-        mean_gram_matrix: function of activations (1, n_H, n_W, n_C) that returns their mean Gram matrix (n_C, n_C).
+        reduce: function of a layer's activations (1, n_H, n_W, n_C), for all layers but the last. It returns a mean
+            over their positions, of any shape with less than four dimensions; or (1, n_H / k, n_W / k, …), what is kept
+            of each place, computed from k × k positions (rounded up at the right and lower edge). What it has returned
+            it returns again as it is. Of a whole image it is called only where there are guides.
         tile: side of the tiles in pixels; 0 takes tiles where the whole does not fit into the memory that is free, of
             at most 1024 pixels. On a GPU memory is not checked, and 0 takes none.
         shape: (H, W) of the largest image that will be looked at; it says what memory is needed.
@@ -40,16 +43,23 @@ class Look:
         RunError: even with tiles the memory is too small. The message says the largest IMAGE_SIZE that fits.
     """
 
-    def __init__(self, network, mean_gram_matrix, tile, shape, regions=0):
-        self.network, self.mean_gram_matrix, self.regions = network, mean_gram_matrix, regions
-        self.strides = [1024 // output[1] for output in network.compute_output_shape((1, 1024, 1024, 3))]
+    def __init__(self, network, reduce, tile, shape, regions=0):
+        self.network, self.reduce, self.regions = network, reduce, regions
+        shapes = network.compute_output_shape((1, 1024, 1024, 3))
+        self.strides = [1024 // output[1] for output in shapes]
+        self._places = []  # pixels per place of what is kept of each place, 0 for means
+        for stride, output in zip(self.strides[:-1], shapes[:-1], strict=True):
+            kept = reduce(tf.zeros((1, 64 // stride, 512 // stride, output[-1])))
+            self._places.append(stride * round(512 // stride / kept.shape[2]) if kept.shape.rank == 4 else 0)
+        self._places += self.strides[-1:]
         self.stride, reach = 1, 0  # pixels per cell of the deepest layer; pixels that it sees beyond its own cell
         for layer in reversed(network.layers):
             if isinstance(layer, keras.layers.Conv2D):
                 reach += layer.kernel_size[0] // 2
-            elif isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
+            elif layer.name.startswith("before_"):  # a pooling between two blocks, not of an output's cells
                 reach, self.stride = 2 * reach, 2 * self.stride
         self.margin = math.ceil(reach / self.stride) * self.stride
+        self._step = math.lcm(self.stride, *filter(None, self._places))  # tiles begin at whole places, too
         self._graphs = {}
         self.tile = self._choose_tile(tile, *shape)
 
@@ -61,8 +71,11 @@ class Look:
             guides: from self.guides, for this size.
 
         Returns:
-            The activations, each of shape (1, n_H, n_W, n_C). Of an image in tiles, the mean Gram matrices (n_C, n_C)
-            of all layers but the last instead; with guides, those of each region, (n_regions, n_C, n_C).
+            The activations, each of shape (1, n_H, n_W, n_C). Of an image in tiles, what reduce makes of all layers but
+            the last instead; with guides, the means of each region, (n_regions, …).
+
+        Raises:
+            RunError: an image in tiles is looked at within a tf.function, which could not let go of a tile.
         """
         if self.splits(image):
             return self._look_at_tiles(image, guides)
@@ -100,14 +113,14 @@ class Look:
         return self._guided(self._activations(_mirrored(image)), part, guides)
 
     def _guided(self, activations, part, guides):
-        """Return the cells of a part of the image; with guides for them, the style layers' mean Gram matrices."""
-        *style, content = [_cells(a, part, s) for a, s in zip(activations, self.strides, strict=True)]
+        """Return the cells of a part of the image; with guides for them, the means of each region instead."""
+        *style, last = [_cells(a, part, s) for a, s in zip(activations, self.strides, strict=True)]
         if guides:
             style = [
-                tf.stack([self.mean_gram_matrix(a * tf.cast(T, a.dtype)[..., tf.newaxis]) for T in tf.unstack(guide)])
-                for a, guide in zip(style, guides, strict=True)
+                a if place else tf.stack([self.reduce(a * tf.cast(T, a.dtype)[..., tf.newaxis]) for T in guide])
+                for a, guide, place in zip(style, map(tf.unstack, guides), self._places, strict=False)
             ]
-        return [*style, content]
+        return [*style, last]
 
     def _activations(self, pixels):
         return self.network(preprocess_image(pixels))
@@ -138,7 +151,10 @@ class Look:
         style = zip(self.network.outputs[:-1], self.strides, strict=False)
         per_region = sum(output.shape[-1] * itemsize / stride**2 for output, stride in style)
         whole = 8 * 12 + 8 * self.network.outputs[-1].shape[-1] / self.strides[-1] ** 2 * itemsize
-        return (3.8 * per_pixel + self.regions * per_region) * most + whole * height * width * (most < height * width)
+        kept = zip(self.network.outputs[:-1], self._places, strict=False)
+        places = sum(output.shape[-1] * COPIES * 4 / place**2 for output, place in kept if place)
+        whole = places + whole * (most < height * width)
+        return (3.8 * per_pixel + self.regions * per_region) * most + whole * height * width
 
     def _choose_tile(self, tile, height, width):
         free = free_memory()
@@ -161,14 +177,14 @@ class Look:
         return self.tile
 
     def _tiles(self, height, width):
-        """Return the tiles of an image, each as two slices, which begin at multiples of the deepest stride."""
+        """Return the tiles of an image, each as two slices, which begin at whole cells and places of all layers."""
         return list(itertools.product(*map(self._cuts, (height, width))))
 
     def _cuts(self, length):
         """Return the slices into which a side of an image is cut."""
-        cells = length // self.stride
-        count = max(1, math.ceil(cells * self.stride / self.tile)) if self.tile else 1
-        edges = [round(i * cells / count) * self.stride for i in range(count)] + [length]
+        steps = length // self._step
+        count = max(1, math.ceil(steps * self._step / self.tile)) if self.tile else 1
+        edges = [round(i * steps / count) * self._step for i in range(count)] + [length]
         return [slice(*pair) for pair in itertools.pairwise(edges)]
 
     def _window(self, tile, height, width):
@@ -191,47 +207,50 @@ class Look:
         return math.prod(cells) / (math.ceil(height / stride) * math.ceil(width / stride))
 
     def _look_at_tiles(self, image, guides):
-        """As __call__, also within a graph, which then calls out for each of the two passes."""
-        size, channels = image.shape[1:3], [output.shape[-1] for output in self.network.outputs]
-        shapes = [(*(guides[i].shape[:1] if guides else ()), n_C, n_C) for i, n_C in enumerate(channels[:-1])]
+        """As __call__: eagerly, a graph per tile, so that nothing of a tile is kept and no graph calls back."""
+        if not tf.executing_eagerly():
+            raise RunError(
+                "A picture in tiles is trained without tf.function. In the training cell write: "
+                "step = train_step if run.tiled else tf.function(train_step)"
+            )
+        size = image.shape[1:3]
         tiles = [(tile, *self._window(tile, *size)) for tile in self._tiles(*size)]
-        self = weakref.proxy(self)  # TensorFlow keeps the functions below for good, but not the network with them
-        dtype, stride = self.network.outputs[-1].dtype, self.strides[-1]
-        content_shape = (1, math.ceil(size[0] / stride), math.ceil(size[1] / stride), channels[-1])
 
         def in_tile(tile):
             return [tf.constant(_cells(g, tile, s)) for g, s in zip(guides, self.strides, strict=False)]
 
         def look(image):
-            grams = [np.zeros(shape, np.float32) for shape in shapes]
-            content = np.zeros(content_shape, tf.as_dtype(dtype).as_numpy_dtype)
+            found = [0.0] * len(self.strides)
             for tile, window, inner in tiles:
-                *found, last = self._pass(tf.constant(image[window]), inner, in_tile(tile))
-                _cells(content, tile, stride)[:] = last.numpy()
-                for i, gram in enumerate(found):
-                    grams[i] += self._share(tile, *size, self.strides[i]) * gram.numpy()
-            return [*grams, content]
+                for i, a in enumerate(self._pass(tf.constant(image[window]), inner, in_tile(tile))):
+                    if not (place := self._places[i]):
+                        found[i] += self._share(tile, *size, self.strides[i]) * a.numpy()
+                        continue
+                    if isinstance(found[i], float):
+                        shape = (1, *(math.ceil(length / place) for length in size), *a.shape[3:])
+                        found[i] = np.zeros(shape, a.dtype.as_numpy_dtype)
+                    _cells(found[i], tile, place)[:] = a.numpy()
+            return [tf.constant(a) for a in found]
 
-        def look_back(image, *upstream):
-            *d_grams, d_content = upstream
+        def look_back(image, upstream):
             total = np.zeros(image.shape, np.float32)
             for tile, window, inner in tiles:
-                shares = [self._share(tile, *size, stride) for stride in self.strides[:-1]]
-                d_tile = [tf.constant(share * d_gram) for share, d_gram in zip(shares, d_grams, strict=True)]
-                d_tile.append(tf.constant(_cells(d_content, tile, stride)))
+                d_tile = [
+                    tf.constant(_cells(d, tile, place)) if place else self._share(tile, *size, stride) * d
+                    for d, place, stride in zip(upstream, self._places, self.strides, strict=True)
+                ]
                 total[window] += self._pass(tf.constant(image[window]), inner, in_tile(tile), *d_tile).numpy()
-            return total
+            return tf.constant(total)
 
         @tf.custom_gradient
         def call(image):
+            pixels = image.numpy()
+
             def gradient(*upstream, variables=()):
-                total = tf.numpy_function(look_back, [image, *upstream], tf.float32)
-                total = tf.ensure_shape(total, image.shape)
+                total = look_back(pixels, [tf.convert_to_tensor(d) for d in upstream])
                 return (total, [None] * len(variables)) if variables else total  # the network is not trained
 
-            found = tf.numpy_function(look, [image], [tf.float32] * len(channels[:-1]) + [dtype])
-            found = [tf.ensure_shape(a, shape) for a, shape in zip(found, [*shapes, content_shape], strict=True)]
-            return found, gradient
+            return look(pixels), gradient
 
         return call(_mirrored(image))
 
@@ -239,8 +258,8 @@ class Look:
         """Return what the costs need of a window, or with upstream gradients of that, the gradient of its pixels."""
 
         def look(pixels, *guides):
-            *style, content = self._guided(self._activations(pixels), inner, guides)
-            return [*(self.mean_gram_matrix(a) for a in style), content]
+            *style, last = self._guided(self._activations(pixels), inner, guides)
+            return [*map(self.reduce, style), last]
 
         def backwards(pixels, *others):
             with tf.GradientTape() as tape:
@@ -251,6 +270,11 @@ class Look:
         geometry = (bool(upstream), bool(guides), *pixels.shape, *((part.start, part.stop) for part in inner))
         inputs = (pixels, *guides, *upstream)
         return self._graph(geometry, backwards if upstream else look, *inputs)(*inputs)
+
+
+def look(network, image):
+    """Return what a network sees in an image, a list of activations, as Run.look does: with a mirrored margin."""
+    return Look(network, lambda a: a, 0, image.shape[1:3])(image)
 
 
 def _mirrored(image):

@@ -4,10 +4,8 @@ import contextlib
 import functools
 import hashlib
 import io
-import os
 import socket
 import statistics
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -16,11 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nst.backend import keras, tf
-from nst.errors import SettingsError, WeightsError
+from nst.errors import WeightsError
 from nst.images import preprocess_image
-
-VGG19_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels), Simonyan & Zisserman 2015
-LAYER_NAMES = tuple(f"block{b}_conv{c}" for b, (n, _) in enumerate(VGG19_BLOCKS, 1) for c in range(1, n + 1))
+from nst.layers import LAYER_NAMES, check_layer_name
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "pretrained-model"
 STANDIN_FILE = "vgg19_standin.npz"
@@ -28,8 +24,6 @@ STANDIN_SHA256 = "f3044b44995d06ea675793d95700a8addf3522c8c7780edad53b9c6d2142a8
 NORMALISATION_FILE = "normalisation_images.npz"  # the pictures over which mean activations are set to one
 NORMALISATION_SHA256 = "f0ed51bd5bca778ba4eae61467043beaee25c570f9fa2920a9c709c66a755ac2"
 IMAGENET_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-IMAGENET_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{IMAGENET_FILE}"
-IMAGENET_MD5 = "253f8cb515780f3b799900260a226db6"  # as keras.applications.vgg19 publishes it
 DOWNLOAD_TIMEOUT = 10.0  # seconds without a single byte
 
 
@@ -38,20 +32,21 @@ class VGG19(NamedTuple):
 
     name: "imagenet", "standin" or the name of a file. sha256: of that file. layers: dict of layer name to
     (kernel of shape (3, 3, n_in, n_out), bias of shape (n_out,)), float32; a layer that is missing is an identity.
-    pooling: "max" or "average", which goes between the blocks.
+    pooling: "max" or "average", which goes between the blocks. file: pathlib.Path of that file.
     """
 
     name: str
     sha256: str
     layers: dict
     pooling: str = "max"
+    file: Path | None = None
 
 
 def load_vgg19(weights="auto", normalise=True, pooling="max", folder=WEIGHTS_FOLDER):
     """Load the weights of VGG19 and say which. The last ones are kept: asked for again, they come at once.
 
     Args:
-        weights: "imagenet" (the official Keras file, downloaded into the folder if it is not there), "standin"
+        weights: "imagenet" (the official Keras file, downloaded by Keras unless it lies in the folder), "standin"
             (the file that comes with this tutorial), "auto" (the first if it can be had, else the second), or the
             path of a .h5 file of a Keras VGG19 without top.
         normalise: divide each convolution so that its mean activation over the bundled pictures is 1.
@@ -92,11 +87,11 @@ def _load(weights, normalise, pooling, folder, stamp):
 
 
 def _load_standin(folder):
-    """Read the stand-in: int8 kernels with one scale per output channel (scripts/build_standin.py)."""
+    """Read the stand-in: int8 kernels with one scale per output channel (scripts/authors/build_standin.py)."""
     arrays, sha256 = _read_bundled(folder / STANDIN_FILE, STANDIN_SHA256)
     names = [name for name in LAYER_NAMES if f"{name}/kernel" in arrays]
     layers = {n: (arrays[f"{n}/kernel"] * arrays[f"{n}/scale"], arrays[f"{n}/bias"]) for n in names}
-    return VGG19("standin", sha256, layers)
+    return VGG19("standin", sha256, layers, file=folder / STANDIN_FILE)
 
 
 def normalisation_images(folder=WEIGHTS_FOLDER):
@@ -119,36 +114,20 @@ def _read_bundled(path, sha256):
 
 
 def _load_imagenet(folder):
-    """Read the official file from the folder, downloading it first if it is not there."""
-    path = folder / IMAGENET_FILE
+    """Read the official file from the folder, or have Keras download it to where Keras keeps such files."""
+    path, timeout = folder / IMAGENET_FILE, socket.getdefaulttimeout()
     if not path.exists():
-        _download_imagenet(path)
-    content = _read(path, "Move it away and run again to download it.")
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != IMAGENET_MD5:
-        raise WeightsError(
-            f"{path} is not the file that Keras publishes: its MD5 is {found}, expected {IMAGENET_MD5}. Move it away "
-            f'and run again to download it, or name it in WEIGHTS ("{path}") to use it as it is.'
-        )
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # a progress bar
+                keras.applications.VGG19(include_top=False, weights="imagenet")
+            path = Path(keras.utils.get_file(IMAGENET_FILE, "", cache_subdir="models"))  # it is there now
+        except Exception as error:  # Keras raises bare Exceptions here, which end in the reason
+            reason = str(error).split(" -- ")[-1]
+            raise WeightsError(f"the ImageNet weights could not be downloaded ({reason}).") from None
+        finally:
+            socket.setdefaulttimeout(timeout)
     return _load_h5(path, "imagenet")
-
-
-def _download_imagenet(path):
-    """Fetch the official file with Keras; it appears under its name only when it is whole and has the right hash."""
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as beside:
-            file = keras.utils.get_file(
-                IMAGENET_FILE, IMAGENET_URL, file_hash=IMAGENET_MD5, cache_dir=beside, cache_subdir=""
-            )
-            os.replace(file, path)
-    except Exception as error:  # Keras raises bare Exceptions here, which end in the reason
-        print()  # ends the line of Keras's progress bar
-        raise WeightsError(f"the ImageNet weights could not be downloaded ({str(error).split(' -- ')[-1]}).") from None
-    finally:
-        socket.setdefaulttimeout(timeout)
 
 
 def _load_h5(path, name):
@@ -173,7 +152,7 @@ def _load_h5(path, name):
                 f"{path} holds no weights of a Keras VGG19 without top (.h5): those of {layer} are missing or not "
                 "finite (NaN or infinity)."
             )
-    return VGG19(name, hashlib.sha256(content).hexdigest(), layers)
+    return VGG19(name, hashlib.sha256(content).hexdigest(), layers, file=path)
 
 
 def _read(path, remedy):
@@ -211,16 +190,18 @@ def normalise_activations(layers, images, pooling="max"):
     return normalised
 
 
-def get_layer_outputs(vgg, layer_names, precision="float32"):
+def get_layer_outputs(vgg, layer_names, precision="float32", cell=1):
     """Build the network that maps a preprocessed image to the activations of some layers, and ends at the deepest.
 
     Args:
         vgg: VGG19, from load_vgg19.
         layer_names: list of names, two or more.
         precision: dtype of weights and activations, "float32" or "bfloat16".
+        cell: activations of layers whose positions are closer are averaged over cells of so many pixels: 1, 2, 4 or 8.
 
     Returns:
-        keras.Model; its outputs are a list, one tensor of shape (1, n_H, n_W, n_C) per name.
+        keras.Model; its outputs are a list, one tensor of shape (1, n_H, n_W, n_C) per name. Its attributes
+        layer_names, precision, weights_name and weights_sha256 say what it is made of.
 
     Raises:
         SettingsError: unknown layer name.
@@ -242,13 +223,13 @@ def get_layer_outputs(vgg, layer_names, precision="float32"):
             x = convolution(x)
             convolution.set_weights([kernel, bias])
         outputs[name] = x
-    return keras.Model(inputs, [outputs[name] for name in layer_names], name="vgg19")
-
-
-def check_layer_name(name):
-    """Raise SettingsError unless VGG19 has a layer of this name."""
-    if name not in LAYER_NAMES:
-        raise SettingsError(f"no layer {name!r} in VGG19. Layers are: {', '.join(LAYER_NAMES)}.")
+        side = cell // 2 ** (int(name[len("block")]) - 1)
+        if side > 1 and name in layer_names:
+            outputs[name] = keras.layers.AveragePooling2D(side, name=f"{name}_cells", dtype=precision)(x)
+    model = keras.Model(inputs, [outputs[name] for name in layer_names], name="vgg19")
+    model.layer_names, model.precision = tuple(layer_names), precision
+    model.weights_name, model.weights_sha256 = vgg.name, vgg.sha256
+    return model
 
 
 def choose_precision(precision="auto"):

@@ -1,0 +1,121 @@
+"""What a stopped run has left, read back, and what of it must be as it was for the run to go on."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from nst.errors import SettingsError
+from nst.settings import Settings, from_record
+
+CHECKPOINT = "checkpoint.npz"
+VERSION = 5
+OF_TODAY = ("OUTPUT_DIR", "RESUME", "TILE")  # what a run that goes on takes from the settings of today
+SOURCES = ("content_image", "style_images", "style_masks", "style_parts", "init_image", "weights", "sizes")
+
+
+def pack_checkpoint(size, start, image, variables, optimizer, history, facts):
+    """Return the arrays of a checkpoint.
+
+    Args:
+        size: number of the size that is being painted.
+        start, image: what the picture was at its beginning and is now, float32 RGB in [0, 1], shape (1, H, W, 3).
+        variables, optimizer: lists of variables, those of the picture and those of the optimiser.
+        history: list of rows, dicts of costs.
+        facts: dict, as in settings.json.
+    """
+    words = {"version": VERSION, "size": size, "history": history, "facts": facts}
+    arrays = {"words": json.dumps(words), "start": start, "image": image}
+    for name, values in (("variable", variables), ("optimizer", optimizer)):
+        arrays |= {f"{name}_{i}": value.numpy() for i, value in enumerate(values)}
+    return arrays
+
+
+def read_checkpoint(folder):
+    """Return the checkpoint of a stopped run.
+
+    Args:
+        folder: the run's folder.
+
+    Returns:
+        dict of size, start, image, history and facts, as pack_checkpoint gets them, and of variables and optimizer, the
+        lists of their values.
+
+    Raises:
+        SettingsError: there is none, it is damaged, or another version of the tutorial wrote it.
+    """
+    path = Path(folder) / CHECKPOINT
+    if not path.is_file():
+        raise SettingsError(
+            f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue; a finished run has '
+            f'none. Name the folder of a run that was stopped, or set RESUME = "" for a new run.'
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            state = dict(arrays)
+        words = json.loads(str(state["words"])) if "words" in state else {}
+        if words.get("version") == VERSION:
+            lists = {}
+            for name, key in (("variable", "variables"), ("optimizer", "optimizer")):
+                count = sum(array.startswith(f"{name}_") for array in state)
+                lists[key] = [state[f"{name}_{i}"] for i in range(count)]
+            return (
+                {name: words[name] for name in ("size", "history", "facts")}
+                | lists
+                | {name: state[name] for name in ("start", "image")}
+            )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        raise SettingsError(
+            f'RESUME = "{folder}" cannot be continued: its {CHECKPOINT} is damaged. Set RESUME = "" for a new run.'
+        ) from None
+    raise SettingsError(
+        f'RESUME = "{folder}": another version of this tutorial has written its {CHECKPOINT}, which cannot be '
+        'continued with this one. Set RESUME = "" for a new run.'
+    )
+
+
+def settings_of_run(facts, settings):
+    """Return the settings of a stopped run, and print which of these differ from those of today.
+
+    Args:
+        facts: dict, from its checkpoint.
+        settings: Settings of today.
+    """
+    saved = from_record(facts["settings"])
+    saved = Settings({name: getattr(saved, name) for name in settings if name not in OF_TODAY})
+    print(f"Continuing {settings.RESUME} with its own settings.")
+    for name, value in saved.items():
+        if value != settings[name]:
+            print(f"{name} = {value!r} there, so {settings[name]!r} is not used")
+    own = {"OUTPUT_DIR": "", "PRECISION": facts["precision"]}
+    if saved.WEIGHTS == "auto":
+        own["WEIGHTS"] = facts["weights"]["name"]
+    return settings | saved | own
+
+
+def facts_that_go_on(facts, before):
+    """Return the facts of a run that goes on: what it is made of must be the same, and its lessons are kept.
+
+    Args:
+        facts: dict of today.
+        before: dict, from its checkpoint.
+
+    Raises:
+        SettingsError: a file or a size is not what the run began with.
+    """
+    for key in SOURCES:
+        if before[key] != json.loads(json.dumps(facts[key])):
+            folder = facts["settings"].RESUME
+            raise SettingsError(f'RESUME = "{folder}": {key} is not what the run began with. Start anew.')
+    changed = changed_functions(before["lesson"], facts["lesson"])
+    if changed:
+        print(f"Changed since this run began: {', '.join(changed)}. The rest is painted with the new code.")
+    lessons = before.get("lesson_before", [])
+    return facts | {"lesson_before": [*lessons, before["lesson"]] if changed else lessons}
+
+
+def changed_functions(lesson, other):
+    """Return the names of the functions that two records' lessons both have and that differ."""
+    functions, others = lesson.get("functions", {}), other.get("functions", {})
+    return [name for name in functions if others.get(name, functions[name]) != functions[name]]
