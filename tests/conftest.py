@@ -1,30 +1,32 @@
-"""What the tests share: the lesson's own functions, a tiny network and small pictures."""
+"""What the tests share: the lesson's own functions, a tiny network, small pictures and small runs."""
 
+import contextlib
 import copy
+import json
 import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 for name in [name for name in os.environ if name.startswith("NST_")]:
     del os.environ[name]  # the reader's settings are not the tests' settings
 
 import nbformat
 import numpy as np
 import pytest
+from PIL import Image
 
-import nst.lesson
+import nst.plots
 import nst.records
-import nst.runs
+import nst_utils
 from nst.backend import tf
-from nst.lesson import NOTEBOOK, lesson_cells, run_cell, run_lesson
-from nst.vgg19 import LAYER_NAMES, VGG19
+from nst.layers import LAYER_NAMES
+from nst.lesson import FIRST, ROOT, Lesson, run_cell
+from nst.vgg19 import VGG19
 
-SETTINGS = {  # of a very small run
-    "CONTENT_IMAGE": "images/summer_palace.jpg",
+NOTEBOOK = ROOT / FIRST
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+SETTINGS = Lesson().settings() | {  # of a very small run
     "STYLE_IMAGE": "images/great_wave.jpg",
     "IMAGE_SIZE": 64,
     "EPOCHS": 5,
@@ -33,22 +35,10 @@ SETTINGS = {  # of a very small run
     "CONTENT_LAYER": "block2_conv1",
     "STYLE_LAYERS": [("block1_conv1", 1.0)],
     "WEIGHTS": "standin",
-    "SIZES": [],
-    "INIT": "content",
-    "SEED": 0,
-    "STROKE_SIZE": 1.0,
-    "KEEP_COLOURS": "",
-    "STYLE_MASKS": [],
-    "LEARNING_RATE": 0.05,
     "SMOOTHNESS": 50.0,
     "COLOUR_SMOOTHNESS": 100.0,
-    "POOLING": "max",
-    "NORMALISE_ACTIVATIONS": True,
     "PRECISION": "float32",
-    "TILE": 0,
     "SAVE_EVERY": 2,
-    "OUTPUT_DIR": "",
-    "RESUME": "",
 }
 
 
@@ -68,15 +58,9 @@ def in_the_repository(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def notebook():
-    """The stored notebook."""
-    return nbformat.read(NOTEBOOK, as_version=4)
-
-
-@pytest.fixture(scope="session")
 def lesson():
     """What the lesson's cells define before the training: settings, costs, training step."""
-    return run_lesson(train=False)
+    return Lesson().run(train=False)
 
 
 def make_tiny_vgg():
@@ -108,28 +92,43 @@ def picture():
     return make
 
 
+@pytest.fixture
+def folder(tmp_path, tiny_vgg, monkeypatch):
+    """A folder for a run on the tiny network; without OUTPUT_DIR, runs go to tmp_path / "output"."""
+    monkeypatch.setattr(nst.records, "OUTPUT_FOLDER", tmp_path / "output")
+    monkeypatch.setattr(nst_utils, "load_vgg19", lambda weights, normalise, pooling: tiny_vgg._replace(pooling=pooling))
+    return tmp_path / "run"
+
+
 def prepare(**settings):
     """Return what the lesson's cells define before the training, with the settings of a very small run."""
-    return run_lesson(copy.deepcopy(SETTINGS | settings), train=False)
+    names = Lesson().run(train=False)
+    names.update(copy.deepcopy(SETTINGS | settings))
+    return names
 
 
-def train(names, after_epoch=None):
-    """Run the lesson's training cell, and after each epoch a function of the run; return the run."""
-    record = nst.runs.Run.record
+@contextlib.contextmanager
+def after_epochs(function):
+    """Call a function of the run after each epoch of the runs within."""
+    record = nst_utils.Run.record
 
-    def record_and_more(run, *costs):
-        record(run, *costs)
-        after_epoch(run)
+    def record_and_more(run, **costs):
+        record(run, **costs)
+        function(run)
 
     with pytest.MonkeyPatch.context() as patch:
-        if after_epoch:
-            patch.setattr(nst.runs.Run, "record", record_and_more)
-        (source,) = [source for source, tags in lesson_cells() if "training" in tags]
-        run_cell(source, names)
+        patch.setattr(nst_utils.Run, "record", record_and_more)
+        yield
+
+
+def train(names, after_epoch=lambda run: None):
+    """Run the lesson's training cell, and after each epoch a function of the run; return the run."""
+    with after_epochs(after_epoch):
+        run_cell(Lesson().cells[-1][0], names)
     return names["run"]
 
 
-def paint(after_epoch=None, **settings):
+def paint(after_epoch=lambda run: None, **settings):
     """Do a very small run, and after each epoch a function of the run; return the run."""
     return train(prepare(**settings), after_epoch)
 
@@ -139,28 +138,44 @@ def stop_at(epoch):
     return lambda run: run.stop() if len(run.history) == epoch else None
 
 
-def fail_at(epoch):
-    """Return a function for paint that raises ZeroDivisionError after so many epochs."""
-    return lambda run: 1 / (len(run.history) - epoch)
+def costs_of(run):
+    """Return the costs of a run, a tuple for each epoch."""
+    return [tuple(nst.plots.costs_of(row).values()) for row in run.history]
 
 
-@pytest.fixture
-def folder(tmp_path, tiny_vgg, monkeypatch):
-    """A folder for a run on the tiny network; without OUTPUT_DIR, runs go to tmp_path / "output"."""
-    monkeypatch.setattr(nst.records, "OUTPUT_FOLDER", tmp_path / "output")
-    monkeypatch.setattr(nst.runs, "load_vgg19", lambda weights, normalise, pooling: tiny_vgg._replace(pooling=pooling))
-    return tmp_path / "run"
+def facts_of(folder):
+    """Return what settings.json of a run says."""
+    return json.loads((folder / "settings.json").read_text())
 
 
-@pytest.fixture
-def edit_notebook(tmp_path, notebook, monkeypatch):
-    """A function that adds a comment to the training cell, in a copy which nst.lesson then takes for the notebook."""
+def saved_picture(folder):
+    """Return generated_image.png of a run, an array."""
+    with Image.open(folder / "generated_image.png") as saved:
+        return np.asarray(saved)
 
-    def edit():
-        edited = copy.deepcopy(notebook)
-        (cell,) = [cell for cell in edited.cells if "training" in cell.metadata.get("tags", [])]
-        cell.source += "\n# mine"
-        nbformat.write(edited, tmp_path / "edited.ipynb")
-        monkeypatch.setattr(nst.lesson, "NOTEBOOK", tmp_path / "edited.ipynb")
+
+def everything_in(folder):
+    """Return the contents of a folder's files, by their names."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write_lesson(path, without=(), edit=lambda cells: None, **settings):
+    """Save a copy of the lesson with the settings of a very small run, without some, edited; return its path."""
+    notebook, values = nbformat.read(NOTEBOOK, as_version=4), SETTINGS | settings
+    lines = [f"{name} = {value!r}" for name, value in values.items() if name not in without]
+    for cell in notebook.cells:
+        if "settings" in cell.metadata.get("tags", []):
+            cell.source, lines = "\n".join(lines), []
+    edit(notebook.cells)
+    nbformat.write(notebook, path)
+    return path
+
+
+def replace(old, new):
+    """Return a function for write_lesson that replaces a text in the one cell of code that has it."""
+
+    def edit(cells):
+        (cell,) = [cell for cell in cells if cell.cell_type == "code" and old in cell.source]
+        cell.source = cell.source.replace(old, new)
 
     return edit
