@@ -1,115 +1,141 @@
 """The page that shows what a batch has painted: every link leads somewhere, whatever the names."""
 
 import json
-import sys
+import os
+import re
 from collections import namedtuple
-from html.parser import HTMLParser
+from html import unescape
 from types import SimpleNamespace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
 
-from conftest import ROOT, SETTINGS
+from batch.gallery import Gallery
+from batch.records import sha256_of
+from conftest import SETTINGS
 
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from gallery import Gallery, differing_settings
-
-NAMES = ["palace-wave", "a 100 % #1 & more-wave", "\"q\" 'q'-wave", "ç 好?-wave", "<b>-wave"]
+PHOTOS = ["IMG_2041", "a 100 % #1 & more", "'q'", "b", "ç 好"]
+STYLES = ["images/great_wave.jpg", "images/composition_viii.jpg"]
 Failed = namedtuple("Failed", "name")
-
-
-class Page(HTMLParser):
-    """The elements and the text of a page."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.elements, self.text = [], ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture
 def paintings(tmp_path):
-    """Runs in folders with difficult names, of upright and lying pictures."""
+    """Runs in folders with difficult names, of upright and lying pictures: each photo with each style but one."""
     facts = {}
-    for number, name in enumerate(NAMES):
-        folder = tmp_path / name
-        folder.mkdir()
-        Image.new("RGB", (640, 360) if number % 2 else (300, 600), "teal").save(folder / "generated_image.png")
-        settings = SETTINGS | {"CONTENT_IMAGE": f"photos/{name.removesuffix('-wave')}.jpg", "BETA": 100.0 * number}
-        facts[folder] = {"settings": settings}
-        (folder / "settings.json").write_text(json.dumps(facts[folder]))
-        (folder / "history.csv").write_text("epoch,seconds,J,J_content,J_style\n0,0.5,9,0,9\n1,12.4,3.21,1,2\n")
+    (tmp_path / "photos").mkdir()
+    for number, name in enumerate(PHOTOS):
+        photo = tmp_path / "photos" / f"{name}.png"
+        Image.new("RGB", (640, 360) if number % 2 else (300, 600), (50 * number, 99, 99)).save(photo)
+        for style in STYLES[number == 1 :]:
+            folder = tmp_path / f"{name}-{style[7:12]}"
+            folder.mkdir()
+            Image.open(photo).save(folder / "generated_image.png")
+            files = [{"file": path, "sha256": sha256_of(path)} for path in (str(photo), style)]
+            settings = SETTINGS | {"CONTENT_IMAGE": str(photo), "STYLE_IMAGE": style}
+            facts[folder] = {"settings": settings, "files": files}
+            (folder / "settings.json").write_text(json.dumps(facts[folder]))
+            (folder / "history.csv").write_text("epoch,seconds,J,J_content,J_style\n0,0.5,9,0,9\n1,12.4,3.21,1,2\n")
     return SimpleNamespace(output=tmp_path, facts=facts)
 
 
-def test_every_link_leads_to_a_file(paintings):
+def write(paintings, *failures):
+    """Write the page; return its source, and its images as (path, alternative text, width, height)."""
     gallery = Gallery(paintings)
-    gallery.write([(Failed("bad & <worse>"), "it is 'no' <picture>")])
-    page = Page(gallery.path)
-    links = [a["href"] for a in page.all("a")] + [image["src"] for image in page.all("img")]
-    assert len(links) == 4 * len(NAMES)
-    for link in links:
-        parts = urlsplit(link)
-        assert not (parts.scheme or parts.netloc or parts.query or parts.fragment or link.startswith("/")), link
-        assert (paintings.output / unquote(parts.path)).is_file(), link
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.elements}, "it needs no other file and no network"
-    assert "5 pictures, 1 failed" in page.text
-    assert "bad & <worse>" in page.text
-    assert "it is 'no' <picture>" in page.text
+    gallery.write(failures)
+    source = gallery.path.read_text(encoding="utf-8")
+    image = r'<img src="([^"]+)" alt="([^"]*)" loading="lazy" decoding="async" width="(\d+)" height="(\d+)">'
+    return source, re.findall(image, source)
 
 
-def test_pictures_are_loaded_when_they_are_needed_and_have_their_room_before(paintings):
+def table(source):
+    """Return the texts of the cells of a page's table, row by row."""
+    rows = re.findall("<tr>(.*?)</tr>", source, re.DOTALL)
+    cells = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[unescape(re.sub("<[^>]+>", "", cell)) for cell in row] for row in cells]
+
+
+def test_every_link_leads_to_a_file_and_none_elsewhere(paintings):
+    source, images = write(paintings, (Failed("bad & <worse>"), "it is 'no' <picture>"))
+    links = re.findall('<a href="([^"]+)"', source)
+    assert (len(links), len(images)) == (9, 9 + len(PHOTOS) + len(STYLES))
+    for link in [*links, *(path for path, *_ in images)]:
+        assert (paintings.output / unquote(link)).is_file(), link
+    assert not re.search('<(link|iframe|script [^>]*src)|https?:|src="/', source), "it needs no other file, no network"
+    assert "<!-- " not in source, "each place of page.html is filled"
+    for text in ("9 pictures, 1 failed", "bad &amp; &lt;worse&gt;", "it is &#x27;no&#x27; &lt;picture&gt;"):
+        assert text in source
+
+
+def test_a_row_for_each_photo_and_a_column_for_each_style_and_value(paintings):
+    for record in list(paintings.facts.values())[:2]:
+        record["settings"] |= {"BETA": 800.0}
+    (corner, *heads), *rows = table(write(paintings)[0])
+    names = [f"{style}BETA {beta}by cost" for style in ("composition_viii", "great_wave") for beta in (40, 800)]
+    assert (corner, heads) == ("", names)
+    assert [row[0] for row in rows] == sorted(PHOTOS)
+    cells = {name: [bool(cell) for cell in row] for name, *row in rows}
+    assert cells["IMG_2041"] == [False, True, False, True]
+    assert cells["a 100 % #1 & more"] == [True, False, False, False]
+
+
+def test_pictures_have_their_room_before_they_are_loaded_and_say_what_they_are(paintings):
+    source, images = write(paintings)
+    for path, text, width, height in images:
+        with Image.open(paintings.output / path) as thumbnail:
+            assert thumbnail.size == (int(width), int(height))
+            assert max(thumbnail.size) == (480 if text else 320)
+    assert "a 100 % #1 &amp; more in the manner of composition_viii" in [text for _, text, *_ in images]
+    assert source.count(' data-cost="3.21"') == source.count("J 3.21 · J_content 1 · J_style 2 · 12 s") == 9
+
+
+def test_a_thumbnail_is_that_of_the_picture_as_it_is_now(paintings):
     gallery = Gallery(paintings)
-    gallery.write()
-    for image in Page(gallery.path).all("img"):
-        with Image.open(paintings.output / unquote(image["src"])) as thumbnail:
-            assert (str(thumbnail.width), str(thumbnail.height)) == (image["width"], image["height"])
-            assert max(thumbnail.size) == 480
-        assert image["loading"] == "lazy"
-
-
-def test_alternative_texts_and_captions_say_what_differs(paintings):
-    gallery = Gallery(paintings)
-    gallery.write()
-    page = Page(gallery.path)
-    assert "a 100 % #1 & more in the manner of great wave, BETA 100" in [image["alt"] for image in page.all("img")]
-    assert "IMAGE_SIZE" not in page.text, "it is the same in all"
-    assert "J 3.21 · J_content 1 · J_style 2 · 12 s" in page.text
-
-
-def test_page_is_written_again_with_what_is_new(paintings):
-    facts, paintings.facts = paintings.facts, {}
-    gallery = Gallery(paintings)
-    gallery.write()
-    assert "0 pictures" in Page(gallery.path).text
-    paintings.facts = facts
     gallery.write()
     thumbnails = {path: path.stat().st_mtime_ns for path in (paintings.output / "thumbnails").iterdir()}
-    Gallery(paintings).write()
-    assert {path: path.stat().st_mtime_ns for path in thumbnails} == thumbnails, "a thumbnail is made once"
-    assert len(Page(gallery.path).all("li")) == len(thumbnails) == len(NAMES)
-
-
-def test_settings_that_differ():
-    first = {"CONTENT_IMAGE": "a", "BETA": 1.0, "SIZES": [], "OLD": 1}
-    assert differing_settings([first, {"CONTENT_IMAGE": "b", "BETA": 2.0, "SIZES": []}]) == ["BETA", "OLD"]
-    assert differing_settings([first]) == differing_settings([]) == []
-
-
-def test_mixed_styles_have_names(paintings):
-    for record in paintings.facts.values():
-        record["settings"]["STYLE_IMAGE"] = [["images/great_wave.jpg", 3], ["b_c.jpg", 1]]
-    gallery = Gallery(paintings)
+    folder = next(iter(paintings.facts))
+    Image.new("RGB", (400, 400)).save(folder / "generated_image.png")
+    paintings.facts[folder] = dict(paintings.facts[folder])  # what Paintings.add does
     gallery.write()
-    assert "in the manner of great wave × 3 + b c × 1" in Page(gallery.path).all("img")[0]["alt"]
+    made_again = [path for path, time in thumbnails.items() if path.stat().st_mtime_ns != time]
+    assert [Image.open(path).size for path in made_again] == [(400, 400)]
+
+
+def test_what_cannot_be_read_or_has_changed_is_left_out_and_ends_nothing(paintings):
+    damaged, gone, *_ = paintings.facts
+    (damaged / "generated_image.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (gone / "generated_image.png").unlink()
+    os.remove(paintings.output / "photos" / "b.png")
+    Image.new("RGB", (99, 99)).save(paintings.output / "photos" / "ç 好.png")
+    source, images = write(paintings)
+    assert source.count("its picture cannot be read") == 2
+    assert len(images) == 7 + len(PHOTOS) + len(STYLES) - 2
+
+
+def test_the_page_takes_a_bounded_share_of_the_time(paintings, monkeypatch):
+    now, written = [0.0], []
+
+    def write_file(path, content):
+        written.append(now[0])
+        now[0] += 1  # so long does it take
+
+    monkeypatch.setattr("batch.gallery.write_file", write_file)
+    monkeypatch.setattr(Gallery, "_thumbnail", lambda *arguments, **options: "")
+    gallery = Gallery(paintings, clock=lambda: now[0])
+    for _ in range(100):  # a picture each second
+        gallery.write(sparingly=True)
+        now[0] += 1
+    assert written[:2] == [0.0, 21.0]
+    assert len(written) == 5
+    gallery.write()
+    assert len(written) == 6, "at the end in any case"
+
+
+def test_mixed_styles_and_photos_of_one_name_can_be_told_apart(paintings):
+    for number, record in enumerate(paintings.facts.values()):
+        record["settings"] |= {"STYLE_IMAGE": [["images/great_wave.jpg", 3], ["b_c.jpg", 1]]}
+        record["settings"] |= {"CONTENT_IMAGE": f"{number % 2}/photo.jpg", "INIT": f"of/a/chain/{number}.png"}
+    head, *rows = table(write(paintings)[0])
+    assert head[1:] == ["great_wave × 0.75 + b_c × 0.25by cost"]
+    assert [row[0] for row in rows] == ["0/photo.jpg", "1/photo.jpg"]

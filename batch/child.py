@@ -1,7 +1,7 @@
 """A process in which a worker of a batch paints: pictures one after the other, asked for and answered in lines of JSON.
 
-A line in: {"folder": where to paint, "settings": those that differ}. Lines out: {"epoch": number} for each epoch, then
-{"error": message or null, "retry": whether it may work elsewhere}. Why a process: see scripts/README.md.
+A line in: {"folder": where to paint, "settings": those that count}. Lines out: {"epoch": number} for each epoch, then
+{"error": message or null, "retry": whether it may work elsewhere, "folder": of the run}. Why a process: see README.md.
 """
 
 import json
@@ -10,28 +10,13 @@ import queue
 import sys
 import threading
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from types import SimpleNamespace
 
 from nst.errors import ImageError, NSTError, SettingsError
-from nst.lesson import run_lesson
+from nst.lesson import Lesson
 
+ROOT = Path(__file__).resolve().parent.parent
 SECONDS_IDLE = 60.0  # then it ends by itself: the program that wanted the pictures may be gone
-
-
-class _Reporter:
-    """A view of a run that answers a line per epoch."""
-
-    def __init__(self, answer):
-        self._answer = answer
-
-    def say(self, text):
-        """Pass over how the run begins or ends."""
-
-    def update(self, image, history, last):
-        """Report the epoch."""
-        self._answer(epoch=len(history))
 
 
 def _requests():
@@ -54,23 +39,26 @@ def _requests():
 def main():
     """Paint what is asked for until no more is."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    lesson = Lesson(ROOT / sys.argv[1])
 
     def answer(**fields):
         print(json.dumps(fields), file=answers, flush=True)
 
+    view = SimpleNamespace(say=print, update=lambda image, history, last: answer(epoch=len(history)))
     for request in _requests():
         settings = request["settings"]
-        if settings["WEIGHTS"].endswith(".h5"):
+        if settings.get("WEIGHTS", "").endswith(".h5"):
             settings["WEIGHTS"] = str(ROOT / settings["WEIGHTS"])
         os.chdir(request["folder"])
         try:
-            run = run_lesson(settings, environ={}, watch=lambda run: _Reporter(answer))["run"]
+            run = lesson.run(settings, watch=lambda run: view)["run"]
         except NSTError as error:
             answer(error=str(error), retry=not isinstance(error, (ImageError, SettingsError)))
         except Exception as error:
             answer(error=f"{type(error).__name__}: {error}", retry=True)
         else:
-            answer(error=None if run.state == "finished" else f"The run was {run.state}.", retry=True)
+            error = None if run.state == "finished" else f"The run was {run.state}."
+            answer(error=error, retry=True, folder=str(run.folder))
         os.chdir(ROOT)
 
 

@@ -1,35 +1,26 @@
 """How a batch stands: a line per job on the terminal and in a log file, what is left, and a gallery up to date."""
 
+import shutil
 import sys
 import threading
 import time
 
-from gallery import PICTURES_BETWEEN
 from nst.errors import RunError
 
 
 class Progress:
-    """What a batch tells while it works. Its methods may be called from several threads.
+    """What a batch of so many jobs tells while it works. Its methods may be called from several threads.
 
-    Args:
-        total: number of jobs.
-        gallery: gallery.Gallery, which is written after every tenth picture and at the end.
-        log: path of the log file, to which is added.
-
-    Attributes:
-        failures: list of (Job, message).
-
-    Raises:
-        RunError: the log file cannot be written.
+    gallery is a Gallery, log the path of the log file, to which is added, and failures a list of (Job, message).
     """
 
     def __init__(self, total, gallery, log):
         self.failures = []
-        self._total, self._gallery, self._running, self._began = total, gallery, set(), {}
+        self._total, self._gallery, self._began = total, gallery, {}  # the jobs that are being painted: when they began
         self._painted = self._skipped = 0
         self._started, self._lock, self._open_line = None, threading.RLock(), False
         try:
-            self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed in close)
+            self._log = open(log, "a", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115 (closed in close)
         except OSError as error:
             raise RunError(f"{log} could not be opened: {error.strerror}. Check the folder's permissions.") from None
 
@@ -43,25 +34,18 @@ class Progress:
     def began(self, job, worker):
         """Tell that a worker has begun a job, perhaps again."""
         with self._lock:
-            self._started = self._started or time.monotonic()
             self._began[id(job)] = time.monotonic()
-            self._running.add(id(job))
+            self._started = self._started or self._began[id(job)]
             self._tell(f"began     {job.name} on {worker}")
 
-    def ended(self, job):
-        """Note that a worker is done with a job, well or not; what it has left comes later."""
-        with self._lock:
-            self._running.discard(id(job))
-
     def finished(self, job, folder):
-        """Tell that a job's folder is there."""
+        """Tell that a job's folder is there. That it has begun may not have been told: Dask promises no order."""
         with self._lock:
+            now = time.monotonic()
+            self._started = self._started or now
             self._painted += 1
-            self._running.discard(id(job))
-            seconds = time.monotonic() - self._began.pop(id(job), time.monotonic())
-            self._tell(f"finished  {folder.name} in {seconds:.0f} s")
-            if self._painted % PICTURES_BETWEEN == 0:
-                self._gallery.write(self.failures)
+            self._tell(f"finished  {folder.name} in {now - self._began.pop(id(job), now):.0f} s")
+        self._gallery.write(self.failures, sparingly=True)
 
     def skipped(self, job, folder):
         """Tell that a job has been painted before."""
@@ -72,23 +56,22 @@ class Progress:
     def failed(self, job, message):
         """Tell that a job cannot be painted."""
         with self._lock:
-            self._running.discard(id(job))
+            self._began.pop(id(job), None)
             self.failures.append((job, message))
             self._tell(f"failed    {job.name}: {message}")
 
     def _tell(self, text):
         done = self._painted + self._skipped
-        left = self._total - done - len(self.failures)
-        status = f"{done} of {self._total} done, {len(self._running)} running, {len(self.failures)} failed"
+        status = f"{done} of {self._total} done, {len(self.failures)} failed"
         if self._painted:
+            left = self._total - done - len(self.failures)
             seconds = (time.monotonic() - self._started) / self._painted * left
             status += f", about {seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f} left"
-        if sys.stdout.isatty():
-            self.say(text)
-            print(status, end="", flush=True)
-            self._open_line = True
-        else:
-            self.say(f"{text} ({status})")
+        if not sys.stdout.isatty():
+            return self.say(f"{text} ({status})")
+        self.say(text)
+        print(status[: shutil.get_terminal_size().columns - 1], end="", flush=True)
+        self._open_line = True
 
     def close(self):
         """Write the gallery, and say what failed."""
@@ -96,7 +79,8 @@ class Progress:
             self._gallery.write(self.failures)
         except RunError as error:
             self.say(str(error))
-        text = f"{self._painted} painted, {self._skipped} there already, {len(self.failures)} failed."
-        self.say("\n".join([text, *(f"{job.name}: {message}" for job, message in self.failures)]))
+        self.say(f"{self._painted} painted, {self._skipped} there already, {len(self.failures)} failed.")
+        for job, message in self.failures:
+            self.say(f"{job.name}: {message}")
         self.say(f"Gallery: {self._gallery.path}")
         self._log.close()

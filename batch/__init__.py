@@ -1,0 +1,1 @@
+"""Many pictures: every photo with every painting and every combination of settings, painted by Dask's workers."""
