@@ -6,7 +6,7 @@ Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
 
 from nst.errors import ImageError, NSTError, RunError, SettingsError, WeightsError  # what can go wrong, in plain words
 from nst.settings import read_settings  # the settings as they are, or as NST_ variables have them
-from nst.settings import SETTINGS, choice, share, text, weight, whole_number  # the table, and lines of it
+from nst.table import SETTINGS, choice, share, text, weight, whole_number  # the table, and lines of it
 from nst.images import load_image  # a picture as a tensor, its long side so many pixels
 from nst.sources import load_style_images  # the style image, or several
 from nst.plots import show_images  # images side by side
@@ -27,7 +27,6 @@ from nst.exhibition import show_runs  # the last runs side by side, with the set
 from nst.layers import LAYER_NAMES  # of VGG19's convolutions
 from nst.tiles import look  # what a network sees in an image, without a run
 from nst.plots import show_grid, show_points  # pictures in rows and columns, clouds in the plane
-from nst.images import enlarge_image  # a picture brought to a larger size
 from nst.sizes import choose_sizes  # from coarse to fine, by a factor
 
 # what going_further.ipynb uses besides

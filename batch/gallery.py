@@ -19,7 +19,8 @@ from batch.jobs import by_number
 from batch.records import PICTURE, described_files, sha256_of
 from nst.files import write_file
 from nst.images import load_image, to_uint8
-from nst.settings import SETTINGS, STARTS, from_record, style_pictures
+from nst.settings import from_record, style_pictures
+from nst.table import SETTINGS, STARTS
 
 PAGE = Path(__file__).with_name("page.html")
 THUMBNAIL_SIZE, SOURCE_SIZE = 480, 320  # pixels of the long side: sharp on a phone, too

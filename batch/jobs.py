@@ -9,11 +9,11 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from nst.errors import SettingsError
 from nst.files import fit_name
-from nst.settings import STARTS, Settings, decide, style_pictures
+from nst.settings import Settings, decide, name_of_pair
+from nst.table import STARTS
 
 PICTURES = "jpg jpeg jpe jfif png webp gif bmp tif tiff avif heic heif jp2 j2k jpx ppm pgm tga"  # in a folder
 NOT_IN_A_BATCH = {
@@ -137,8 +137,7 @@ def _decide(saved, explicit, said=None):
 
 def _name(settings, numbers):
     """Return the name of a job's folder: its pictures, and the settings of which there are several values."""
-    styles = "+".join(Path(path).stem for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
-    name = f"{fit_name(Path(settings.CONTENT_IMAGE).stem, 60)}-{fit_name(styles, 60)}"
+    name = name_of_pair(settings, 60)
     for setting, number in numbers.items():
         value = settings[setting]
         text = f"{value:g}" if isinstance(value, float) else str(value)

@@ -75,6 +75,23 @@ def read_checkpoint(folder):
     )
 
 
+def restore(checkpoint, variables, optimizer, folder):
+    """Give variables, of the picture and of the optimiser, the values that they have in a checkpoint.
+
+    Raises:
+        SettingsError: they are not those of the run in the folder.
+    """
+    pairs = [*zip((variables, optimizer), (checkpoint["variables"], checkpoint["optimizer"]), strict=True)]
+    if any([tuple(v.shape) for v in there] != [value.shape for value in values] for there, values in pairs):
+        raise SettingsError(
+            f'RESUME = "{folder}": the run began with other variables or another optimizer. Start anew.'
+        )
+    for there, values in pairs:
+        for variable, value in zip(there, values, strict=True):
+            bfloat16 = value.dtype.kind == "V"  # which NumPy's files do not know
+            variable.assign(value.view(variable.numpy().dtype) if bfloat16 else value)
+
+
 def settings_of_run(facts, settings):
     """Return the settings of a stopped run, and print which of these differ from those of today.
 

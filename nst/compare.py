@@ -12,8 +12,9 @@ from nst.lesson import Lesson
 from nst.plots import Screen, clock, draw_grid, pace
 from nst.records import parent_folder
 from nst.replay import decide_small, say_what_paints
-from nst.settings import SETTINGS, decide
+from nst.settings import decide
 from nst.sources import check_sources
+from nst.table import SETTINGS
 
 
 def compare(lesson=None, **settings):

@@ -9,7 +9,7 @@ import re
 import types
 from pathlib import Path
 
-import nst.settings
+import nst.table
 from nst.context import Context, running
 from nst.errors import SettingsError
 
@@ -59,7 +59,7 @@ class Lesson:
         Raises:
             SettingsError: a cell of settings needs more than itself.
         """
-        namespace = {"nst_utils": nst.settings}  # for a lesson that adds a line to the table
+        namespace = {"nst_utils": nst.table}  # for a lesson that adds a line to the table
         for source, _ in (cell for cell in self.cells if "settings" in cell[1]):
             try:
                 exec(source, namespace)
@@ -67,7 +67,7 @@ class Lesson:
                 raise SettingsError(
                     f"A cell of settings in {self.name} does not stand alone: {error}. Keep in it what it needs."
                 ) from None
-        return {name: namespace[name] for name in nst.settings.SETTINGS if name in namespace}
+        return {name: namespace[name] for name in nst.table.SETTINGS if name in namespace}
 
     def run(self, settings=None, watch=None, train=True):
         """Run the lesson: imports, settings, definitions and the training.

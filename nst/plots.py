@@ -18,6 +18,7 @@ from matplotlib.font_manager import fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from nst.costs import costs_of
 from nst.images import to_uint8
 
 
@@ -145,7 +146,7 @@ class LiveView:
     def _draw(self, image, history, text):
         figure = Figure(figsize=(10, 4.1))  # no layout engine and no text but the axes': this is drawn often
         _draw_image(figure.add_axes((0.01, 0.02, 0.5, 0.84)), image)
-        axes = figure.add_axes((0.58, 0.13, 0.4, 0.71))
+        axes = figure.add_axes((0.6, 0.13, 0.38, 0.66))
         _draw_costs(axes, history)
         axes.set_xlim(0, sum(epochs for _, epochs in self._sizes))
         _write(figure.suptitle("", fontsize=10, family="monospace"), f"{self._turned}\n{text}")
@@ -165,11 +166,6 @@ def status_line(history, sizes):
     if found := pace(history, sizes):
         text += f"   {found[0]:.2f} s/epoch   {clock(found[1])} left"
     return text
-
-
-def costs_of(row):
-    """Return a dict of name to value of the costs in a row of a run's history."""
-    return {name: value for name, value in row.items() if name not in ("epoch", "seconds")}
 
 
 def pace(history, sizes):

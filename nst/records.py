@@ -2,23 +2,18 @@
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import os
-import platform
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image
 
-from nst.backend import keras, tf
 from nst.checkpoints import CHECKPOINT
 from nst.errors import RunError, SettingsError
-from nst.files import claim_folder, fit_name, lock, make_folder, write_file
+from nst.files import claim_folder, lock, make_folder, write_file
 from nst.images import save_image
-from nst.settings import STARTS, style_pictures
+from nst.settings import name_of_pair
 
 OUTPUT_FOLDER = Path("output")
 PAINTED = []  # the folders of this process's runs, in their order, wherever they are
@@ -132,12 +127,6 @@ class Records:
         return folder
 
 
-def name_of_pair(settings):
-    """Return <content>-<style>, after which a run's folder is named."""
-    styles = "+".join(Path(path).stem for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
-    return f"{fit_name(Path(settings.CONTENT_IMAGE).stem, 80)}-{fit_name(styles, 80)}"
-
-
 def parent_folder(settings):
     """Return where new folders are made: OUTPUT_DIR, unlike in the notebook, since many of them follow each other."""
     parent = settings.OUTPUT_DIR or OUTPUT_FOLDER
@@ -149,25 +138,3 @@ def parent_folder(settings):
 def all_runs():
     """Return the folders in output/ and, wherever they are, those of this process's runs: a list of pathlib.Path."""
     return [*OUTPUT_FOLDER.glob("*"), *PAINTED]
-
-
-def describe_sources(settings):
-    """Return what a record says of the pictures that a run is made from: their names in the settings, and sha256."""
-    styles = style_pictures(settings.STYLE_IMAGE)
-    return {
-        "content_image": _describe_file(settings.CONTENT_IMAGE),
-        "style_images": [{**_describe_file(path), "weight": weight} for path, weight in styles],
-        "style_masks": [_describe_file(path) for path in settings.STYLE_MASKS],
-        "style_parts": [_describe_file(path) for path in settings.STYLE_PARTS],
-        "init_image": None if settings.INIT in STARTS else _describe_file(settings.INIT),
-    }
-
-
-def _describe_file(path):
-    return {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-
-
-def describe_versions():
-    """Return the versions of what a picture depends on."""
-    modules = {"tensorflow": tf, "keras": keras, "numpy": np, "pillow": Image, "matplotlib": matplotlib}
-    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}

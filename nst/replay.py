@@ -7,8 +7,8 @@ import time
 from nst.errors import SettingsError
 from nst.files import claim_folder
 from nst.lesson import Lesson
-from nst.records import name_of_pair, parent_folder
-from nst.settings import check_settings, decide
+from nst.records import parent_folder
+from nst.settings import check_settings, decide, name_of_pair
 
 SMALL = {"IMAGE_SIZE": 200, "SIZES": [], "EPOCHS": 60}  # for what is tried rather than framed
 

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nst.backend import device, graphs_forgotten, tf
-from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, settings_of_run
+from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.errors import RunError, SettingsError
+from nst.costs import as_number, not_finite
+from nst.errors import RunError
+from nst.facts import describe_run
 from nst.images import enlarge_image
-from nst.lesson import describe_functions
 from nst.plots import LiveView
-from nst.records import Records, describe_sources, describe_versions
+from nst.records import Records
 from nst.settings import check_settings
 from nst.signals import on_stop_signals
 from nst.sizes import plan_sizes
@@ -204,7 +205,7 @@ class Run:
         if not getattr(optimizer, "built", True):
             optimizer.build([variable for variable in variables if variable.trainable])
         if self._checkpoint and self._checkpoint["size"] == self._number:
-            self._restore(self._checkpoint)
+            restore(self._checkpoint, variables, optimizer.variables, self.folder)
         self._checkpoint = None
         if not self.history:
             self._records.save_masks()
@@ -213,27 +214,13 @@ class Run:
         while len(self.history) < self._end and not self._stop.is_set():
             yield len(self.history) - begin
 
-    def _restore(self, checkpoint):
-        for variables, values in (
-            (self._variables, checkpoint["variables"]),
-            (self._optimizer.variables, checkpoint["optimizer"]),
-        ):
-            if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
-                raise SettingsError(
-                    f'RESUME = "{self.folder}": the run began with other variables or another optimizer. Start anew.'
-                )
-            for variable, value in zip(variables, values, strict=True):
-                if value.dtype.kind == "V":  # NumPy's files do not know bfloat16
-                    value = value.view(tf.as_dtype(variable.dtype).as_numpy_dtype)
-                variable.assign(value)
-
     def record(self, **costs):
         """Note the costs of the epoch that has just been computed, save what is due, and refresh the live view.
 
         Args:
             **costs: scalars by name, the same in each epoch; the first is what is minimised, such as J.
         """
-        costs = {name: _number(name, cost) for name, cost in costs.items()}  # waits for the step to end
+        costs = {name: as_number(name, cost) for name, cost in costs.items()}  # waits for the step to end
         total = float(tf.reduce_sum(self.generated_image))  # a ReLU makes zero of NaN: costs alone do not show it
         if not all(map(math.isfinite, (*costs.values(), total))):
             raise self._not_finite(costs)
@@ -251,21 +238,8 @@ class Run:
 
     def __enter__(self):
         network = self.network
-        facts = {
-            "settings": self.settings,
-            **describe_sources(self.settings),
-            "generated_image": {"width": self._shapes[0][1], "height": self._shapes[0][0]},
-            "sizes": [list(pair) for pair in self.plan],
-            "weights": {"name": network.weights_name, "sha256": network.weights_sha256},
-            "precision": network.precision,
-            "device": device(),
-            "lesson": {
-                "notebook": self._context.notebook,
-                "cells": self._context.cells,
-                "functions": describe_functions(self._make_network),
-            },
-            "versions": describe_versions(),
-        }
+        picture, make_network = self._shapes[0], self._make_network
+        facts = describe_run(self.settings, picture, self.plan, network, make_network, self._context)
         folder = None
         if self._checkpoint:
             folder, facts = Path(self.settings.RESUME), facts_that_go_on(facts, self._checkpoint["facts"])
@@ -331,32 +305,12 @@ class Run:
 
     def _not_finite(self, costs):
         """Go back to the checkpoint's picture, and return the error that says what is likely wrong."""
-        weights = [n for n in ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS") if n in self.settings]
         checkpoint, epoch = read_checkpoint(self.folder), len(self.history)
         self.history = checkpoint["history"]
-        self._restore(checkpoint)
-        wrong = ", ".join(name for name, cost in costs.items() if not math.isfinite(cost)) or "the picture"
-        likely = ""
-        if weights:
-            name = max(weights, key=self.settings.get)
-            likely = f"The likely cause is {name} = {self.settings[name]:g}, which outweighs the others: lower it. "
-        kept = f" The picture is that after epoch {len(self.history)} again." if self.history else ""
-        return RunError(
-            f"In epoch {epoch} not finite: {wrong}. {likely}If you have edited a function, look at it first.{kept}"
-        )
+        restore(checkpoint, self._variables, self._optimizer.variables, self.folder)
+        return not_finite(costs, self.settings, epoch, kept=len(self.history))
 
     def _on_signal(self, number, frame):
         if self._stop.is_set() and not self._ending:
             raise KeyboardInterrupt  # asked twice: do not wait for the step
         self.stop()
-
-
-def _number(name, cost):
-    """Return a cost as a float."""
-    if cost is None:
-        raise RunError(f"{name} is None: a function that computes it returns nothing.")
-    try:
-        return float(cost)
-    except (TypeError, ValueError):
-        shape = getattr(cost, "shape", type(cost).__name__)
-        raise RunError(f"{name} must be one number, and is {shape}: add it up in the function.") from None

@@ -12,7 +12,8 @@ from nst.backend import tf
 from nst.colours import match_colours, with_colours_of
 from nst.errors import SettingsError
 from nst.images import MIN_SIDE, load_image, scaled_size
-from nst.settings import STARTS, style_pictures
+from nst.settings import style_pictures
+from nst.table import STARTS
 
 ANY_SIZE = 20_000  # pixels: a size at which each picture that is long enough can be looked at
 BLACK = 0.02  # a mask that is nowhere lighter is all black; JPEG files are not quite 0

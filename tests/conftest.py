@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nst.plots
+import nst.costs
 import nst.records
 import nst_utils
 from nst.backend import tf
@@ -140,7 +140,7 @@ def stop_at(epoch):
 
 def costs_of(run):
     """Return the costs of a run, a tuple for each epoch."""
-    return [tuple(nst.plots.costs_of(row).values()) for row in run.history]
+    return [tuple(nst.costs.costs_of(row).values()) for row in run.history]
 
 
 def facts_of(folder):

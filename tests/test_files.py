@@ -86,6 +86,6 @@ def test_names_fit_every_system():
 
 def test_settings_lessons_and_files_need_no_tensorflow():
     """What a command line checks first is told at once."""
-    rooms = "nst.errors, nst.files, nst.layers, nst.context, nst.settings, nst.lesson"
+    rooms = "nst.errors, nst.files, nst.layers, nst.context, nst.table, nst.settings, nst.lesson"
     program = f"import sys, {rooms}; print({{'tensorflow', 'keras', 'matplotlib', 'numpy'}} & set(sys.modules))"
     assert run_python(program).stdout == "set()\n"

@@ -14,8 +14,8 @@ import pytest
 import nst_utils
 from conftest import NOTEBOOK, ROOT, SETTINGS
 from nst.lesson import Lesson, run_cell
-from nst.settings import SETTINGS as TABLE
 from nst.settings import check_settings
+from nst.table import SETTINGS as TABLE
 
 EXPERIMENTS, NEIGHBOURS = ROOT / "going_further.ipynb", ROOT / "nearest_neighbours.ipynb"
 ALL = pytest.mark.parametrize("path", [NOTEBOOK, NEIGHBOURS, EXPERIMENTS], ids=lambda path: path.stem)

@@ -14,8 +14,8 @@ import nst_utils
 from conftest import ROOT, after_epochs, costs_of, facts_of, saved_picture, stop_at
 from nst.images import to_uint8
 from nst.lesson import Lesson
-from nst.settings import SETTINGS as TABLE
 from nst.settings import differing
+from nst.table import SETTINGS as TABLE
 
 IMPORTS = "import nst_utils\nimport tensorflow as tf"
 SETTINGS = """

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, SETTINGS
 from nst.errors import SettingsError
 from nst.lesson import Lesson
-from nst.settings import SETTINGS as TABLE
 from nst.settings import Settings, check_settings, decide, differing, read_settings
+from nst.table import SETTINGS as TABLE
 
 # ---- the table
 
