@@ -132,6 +132,18 @@ def kernel_in(folder):
     return AsyncKernelManager(kernel_name="python3", connection_file=os.path.join(folder, "kernel.json"), **where)
 
 
+@contextlib.contextmanager
+def kernel_log(folder):
+    """Yield a file for what a kernel's libraries write past the cells; its end is noted on the error of a lost one."""
+    with open(os.path.join(folder, "kernel.log"), "w+", encoding="utf-8", errors="replace") as log:
+        try:
+            yield log
+        except RuntimeError as error:
+            log.seek(0)
+            error.add_note("".join(log.readlines()[-3:]).strip())
+            raise
+
+
 def execute(notebook, terminal, folder):
     """Run the cells of a notebook in place, the kernel's files in a folder.
 
@@ -144,7 +156,7 @@ def execute(notebook, terminal, folder):
     km = kernel_in(folder)
     signals = Signals(terminal, km, folder)
     client = Client(notebook, km, terminal, signals, is_lesson)
-    with client.setup_kernel(cleanup_kc=True):
+    with kernel_log(folder) as log, client.setup_kernel(cleanup_kc=True, stdout=log, stderr=log):
         signals.ready = True
         for index, cell in enumerate(notebook.cells):
             if signals.received and signals.training is None:
@@ -255,10 +267,9 @@ def main():
         complain(
             f"The notebook stopped: {error.ename}: {error.evalue}\n{getattr(error, 'where', 'after the training')}"
         )
-    except DeadKernelError:
-        complain(KILLED)
     except RuntimeError as error:
-        complain(f"The notebook could not be started: {error}")
+        cause = KILLED if isinstance(error, DeadKernelError) else f"The notebook could not be started: {error}"
+        complain("\n".join([cause, *getattr(error, "__notes__", [])]).strip())
     sys.exit(status)
 
 

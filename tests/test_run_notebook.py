@@ -267,6 +267,15 @@ def test_a_killed_kernel_is_explained(notebook_of):
 
 
 @POSIX
+def test_what_a_library_says_at_the_end_is_shown_if_it_was_the_end(notebook_of, tmp_path):
+    """Libraries of a kernel write past its cells: a complaint at its end is none of the reader's business."""
+    says = "import atexit, os\natexit.register(lambda: os.write(2, b'Assertion failed'))"
+    assert "Assertion failed" not in execute(notebook_of((says,)), OUTPUT_DIR=tmp_path)
+    says = "import os\nos.write(2, b'Assertion failed')\nos.abort()"
+    assert execute(notebook_of((says, "training")), code=1).endswith("make run.\nAssertion failed\n")
+
+
+@POSIX
 def test_a_signal_after_the_training_finishes_the_page(notebook_of, tmp_path):
     """The script is started from elsewhere, and the page goes beside what has its name."""
     (tmp_path / "small.html").write_text("mine")
