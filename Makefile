@@ -1,6 +1,7 @@
 # make run         paint the default pair; settings come as NST_<NAME>=… in front
 # make neighbours  the same with the second lesson, nearest_neighbours.ipynb
 # make lab         open the notebooks in JupyterLab
+# make exercise    open the first lesson with its functions left to you, in JupyterLab
 # make explore     paint the experiments of going_further.ipynb
 # make batch       paint a gallery of three photos by three paintings
 # make test        the quick tests; make test-all also the slow ones
@@ -16,7 +17,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(LOCKED),-c constraints.txt)
 
-.PHONY: run neighbours lab explore batch test test-all lint bench clean
+.PHONY: run neighbours lab exercise explore batch test test-all lint bench clean
 
 run: $(VENV)/ready
 	$(BIN)/python scripts/run_notebook.py
@@ -24,8 +25,13 @@ run: $(VENV)/ready
 neighbours: $(VENV)/ready
 	$(BIN)/python scripts/run_notebook.py nearest_neighbours.ipynb
 
+LAB := $(BIN)/jupyter lab --ServerApp.tornado_settings="{'websocket_max_message_size': 150_000_000}"
+
 lab: $(VENV)/ready
-	$(BIN)/jupyter lab --ServerApp.tornado_settings="{'websocket_max_message_size': 150_000_000}" neural_style_transfer.ipynb
+	$(LAB) neural_style_transfer.ipynb
+
+exercise: $(VENV)/ready
+	$(LAB) exercise.ipynb
 
 explore: $(VENV)/ready
 	$(BIN)/python scripts/run_notebook.py going_further.ipynb

@@ -23,6 +23,10 @@ from nst.plots import show_snapshots  # the picture as it grew
 from nst.sizes import plan_sizes  # from coarse to fine: the sizes and their epochs
 from nst.exhibition import show_runs  # the last runs side by side, with the settings in which they differ
 
+# what exercise.ipynb uses besides
+from nst.errors import CheckError  # a function that is not right yet
+from nst.checks import check  # whether a function is right, or which mistake is in it
+
 # what nearest_neighbours.ipynb uses besides
 from nst.layers import LAYER_NAMES  # of VGG19's convolutions
 from nst.tiles import look  # what a network sees in an image, without a run

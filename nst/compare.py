@@ -11,7 +11,7 @@ from nst.images import to_uint8
 from nst.lesson import Lesson
 from nst.plots import Screen, clock, draw_grid, pace
 from nst.records import parent_folder
-from nst.replay import decide_small, say_what_paints
+from nst.replay import decide_small, say_what_paints, take_functions
 from nst.settings import decide
 from nst.sources import check_sources
 from nst.table import SETTINGS
@@ -28,7 +28,9 @@ def compare(lesson=None, **settings):
     Args:
         lesson: path of its notebook; the first lesson when None.
         **settings: a list of values, or a dict of name to value, is compared; another value is fixed. Of settings that
-            are lists themselves only a dict is compared: compare(STYLE_LAYERS={"fine": […], "coarse": […]}).
+            are lists themselves only a dict is compared: compare(STYLE_LAYERS={"fine": […], "coarse": […]}). Functions
+            of the lesson are compared and fixed likewise: compare(total_cost={"theirs": None, "mine": my_cost}), where
+            None is the lesson's own.
 
     Raises:
         SettingsError: no such setting, nothing or more than two settings to compare, or no value that can work.
@@ -45,8 +47,9 @@ def compare(lesson=None, **settings):
             f"{len(compared) or 'No'} settings have several values. Give them to one or two, such as BETA=[50, 400]."
         )
     lesson = Lesson(lesson)
-    decided = decide_small(lesson, {name: value for name, value in settings.items() if name not in compared}, compared)
-    _Comparison(lesson, decided, compared).paint()
+    fixed = {name: value for name, value in settings.items() if name not in compared}
+    fixed, functions = take_functions(lesson, fixed)
+    _Comparison(lesson, decide_small(lesson, fixed, compared), functions, compared).paint()
 
 
 def _values(name, value):
@@ -67,7 +70,7 @@ def _values(name, value):
 class _Comparison:
     """The pictures of a comparison as they come; it stands in for the live view of each run."""
 
-    def __init__(self, lesson, decided, compared):
+    def __init__(self, lesson, decided, functions, compared):
         *down, (column, across) = compared.items()
         rows = {title: {name: one} for name, values in down for title, one in values.items()} or {"": {}}
         self.titles = list(rows), list(across)
@@ -77,9 +80,11 @@ class _Comparison:
         self.wanted, self.errors = {}, []
         for (i, row), (j, one) in itertools.product(enumerate(rows.values()), enumerate(across.values())):
             try:
-                settings = decide(decided, row | {column: one}, environ={})
+                settings, own = take_functions(lesson, row | {column: one})
+                settings = decide(decided, settings, environ={})
                 check_sources(settings)
-                self.wanted[i, j] = settings
+                own = {name: function for name, function in own.items() if function is not None}
+                self.wanted[i, j] = settings, functions | own
             except NSTError as error:
                 self.errors.append(error)
                 self.cells[i][j] = str(error)
@@ -111,9 +116,9 @@ class _Comparison:
         """Paint one picture; return whether it was stopped."""
         name = fit_name(self._title(i, j).replace(" = ", "-").replace(" ", "-"))
         folder = claim_name(self.folder / name, Path.mkdir)
-        settings, self.started = self.wanted[i, j] | {"OUTPUT_DIR": folder.as_posix()}, time.monotonic()
+        (settings, functions), self.started = self.wanted[i, j], time.monotonic()
         try:
-            run = self.lesson.run(settings, self._watch)["run"]
+            run = self.lesson.run(settings | {"OUTPUT_DIR": folder.as_posix()}, self._watch, functions=functions)["run"]
         except KeyboardInterrupt:
             return True
         except Exception as error:  # also of functions that a reader has edited

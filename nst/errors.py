@@ -23,5 +23,9 @@ class WeightsError(NSTError):
     """A weights file is missing, damaged or of another network."""
 
 
+class CheckError(NSTError):
+    """A function of the exercise is not right yet."""
+
+
 class RunError(NSTError):
     """A run cannot go on, or its files cannot be written."""

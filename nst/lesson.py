@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import inspect
+import itertools
 import json
 import linecache
 import re
@@ -69,21 +70,30 @@ class Lesson:
                 ) from None
         return {name: namespace[name] for name in nst.table.SETTINGS if name in namespace}
 
-    def run(self, settings=None, watch=None, train=True):
+    def functions(self):
+        """Return the names of the functions that the cells define, a set."""
+        statements = itertools.chain.from_iterable(ast.parse(_python(source)).body for source, _ in self.cells)
+        return {statement.name for statement in statements if isinstance(statement, ast.FunctionDef)}
+
+    def run(self, settings=None, watch=None, train=True, functions=None):
         """Run the lesson: imports, settings, definitions and the training.
 
         Args:
             settings: dict of settings that win over NST_ variables and the notebook.
             watch: as nst.context.Context.
             train: False stops before the training.
+            functions: dict of those that take the place of the lesson's own.
 
         Returns:
             dict of all names that the cells have defined, such as compute_content_cost, or run.
         """
         namespace = {"__name__": "__main__"}
         with running(Context(settings or {}, watch, self.name, self.sha256)):
-            for source, _ in self.cells if train else self.cells[:-1]:
+            for source, _ in self.cells[:-1]:
                 run_cell(source, namespace)
+            namespace |= functions or {}
+            if train:
+                run_cell(self.cells[-1][0], namespace)
         return namespace
 
 
@@ -92,21 +102,28 @@ def run_cell(source, namespace):
 
     Lines that speak to Jupyter (%… and !…) are passed over.
     """
-    try:
-        ast.parse(source)
-    except SyntaxError:  # else such a line is a part of something else
-        source = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)
+    source = _python(source)
     name = f"<cell {hashlib.sha256(source.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     exec(compile(source, name, "exec"), namespace)
 
 
+def _python(source):
+    """Return the source of a cell without the lines that are none of Python's."""
+    try:
+        ast.parse(source)
+    except SyntaxError:  # else such a line is a part of something else
+        source = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)
+    return source
+
+
 def describe_functions(function):
-    """Return a dict of name to sha256 (its first 12 digits) of the sources of the functions defined beside one."""
+    """Return a dict of name to sha256 (its first 12 digits) of the sources of the cells' functions beside one."""
     namespace, found = getattr(inspect.unwrap(function), "__globals__", {}), {}
     for name, value in namespace.items():
         value = inspect.unwrap(value) if callable(value) else value  # of a decorator, such as tf.function
-        if isinstance(value, types.FunctionType) and value.__globals__ is namespace and not name.startswith("_"):
+        own = isinstance(value, types.FunctionType) and value.__module__ == namespace["__name__"]
+        if own and not name.startswith("_"):
             try:
                 found[name] = hashlib.sha256(inspect.getsource(value).strip().encode()).hexdigest()[:12]
             except (OSError, TypeError):  # typed in where nothing keeps the source

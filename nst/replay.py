@@ -39,6 +39,12 @@ def decide_small(lesson, explicit, later=()):
     return decided | {"OUTPUT_DIR": parent}
 
 
+def take_functions(lesson, given):
+    """Return what a call gives, without what is a function of the lesson; and these, a dict."""
+    names = lesson.functions()
+    return [{name: value for name, value in given.items() if (name in names) == there} for there in (False, True)]
+
+
 def say_what_paints(lesson):
     """Print which cells are replayed, since those on the screen may have been changed and not saved."""
     saved = time.strftime("%d %b, %H:%M", time.localtime(lesson.path.stat().st_mtime))
@@ -51,7 +57,7 @@ def paint(lesson=None, **settings):
     Args:
         lesson: path of its notebook; the first lesson when None.
         **settings: values that win over NST_ variables and over the notebook as last saved. OUTPUT_DIR is where the
-            picture's folder is made.
+            picture's folder is made. A function by the name of one of the lesson's takes its place.
 
     Returns:
         nst.runs.Run.
@@ -60,10 +66,11 @@ def paint(lesson=None, **settings):
         SettingsError: a setting that has an unknown name or cannot work. And as Run.
     """
     lesson = Lesson(lesson)
+    settings, functions = take_functions(lesson, settings)
     decided = decide_small(lesson, settings)
     say_what_paints(lesson)
     with own_folder(decided) as decided:
-        return lesson.run(decided)["run"]
+        return lesson.run(decided, functions=functions)["run"]
 
 
 @contextlib.contextmanager

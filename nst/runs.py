@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nst.backend import device, graphs_forgotten, tf
+from nst.blame import own_error
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
 from nst.costs import as_number, not_finite
-from nst.errors import RunError
+from nst.errors import NSTError, RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
 from nst.plots import LiveView
@@ -275,6 +276,8 @@ class Run:
                     f"The memory of {device()} does not hold a picture of {self._shapes[0][1]}×{self._shapes[0][0]} "
                     f"pixels. Set TILE = 512, or IMAGE_SIZE = {self.settings.IMAGE_SIZE * 7 // 10} or less."
                 ) from None
+            if isinstance(error, Exception) and not isinstance(error, NSTError) and (own := own_error(error)):
+                raise own from error
 
     def _finish(self, checkpoint):
         """Save the picture and how the run ended."""

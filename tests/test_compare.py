@@ -13,8 +13,9 @@ import nst.records
 import nst.runs
 import nst_utils
 from conftest import SETTINGS, after_epochs, facts_of, paint, replace, saved_picture, write_lesson
+from nst.backend import tf
 from nst.images import save_image
-from nst.lesson import Lesson
+from nst.lesson import Lesson, run_cell
 from nst.replay import decide_small
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
@@ -46,7 +47,7 @@ def unpainted(monkeypatch):
     """The settings that pictures would be painted with, by the folders' names; black or white ones come instead."""
     unpainted = {}
 
-    def run(lesson, settings, watch):
+    def run(lesson, settings, watch, functions):
         unpainted[os.path.basename(settings.OUTPUT_DIR)] = settings
         picture = np.full((1, 32, 48, 3), settings.BETA > 100, np.float32)
         return {"run": SimpleNamespace(stop_asked=False, picture=picture)}
@@ -279,3 +280,47 @@ def test_stopped_ends_after_the_step_and_keeps_what_was_painted(compare, capsys,
     assert (state_of(folder / "BETA-50"), state_of(folder / "BETA-400")) == (("finished", 3), (state, epoch))
     said = f"Stopped: 1 more would have come.\nThe pictures and sheet.png are in {folder.as_posix()}."
     assert said in capsys.readouterr().out
+
+
+# ---- functions
+
+
+def means(a_S, a_G):
+    """A style cost by the means of products, as a reader would write it in place of Gram matrices."""
+    return tf.reduce_mean((a_S - tf.reduce_mean(tf.cast(a_G, tf.float32), (0, 1, 2))) ** 2)
+
+
+def test_functions_are_compared_as_values_are(compare, lesson, folder):
+    """With others fixed: here what the style image is reduced to."""
+    mean = lambda a: tf.reduce_mean(tf.cast(a, tf.float32), (0, 1, 2)) if a.shape.rank == 4 else a  # noqa: E731
+    painted = compare(compute_layer_style_cost={"theirs": None, "mine": means}, mean_gram_matrix={"means": mean})
+    assert names_in(painted) == {"theirs-means", "mine-means", "sheet.png"}
+    costs = {name: costs_of_folder(painted / f"{name}-means") for name in ("theirs", "mine")}
+    assert costs["theirs"] != costs["mine"]
+    run = nst_utils.paint(lesson, **TINY, OUTPUT_DIR=str(folder), compute_layer_style_cost=means, mean_gram_matrix=mean)
+    assert costs_of_folder(run.folder) == costs["mine"]
+
+
+def costs_of_folder(folder):
+    return [line.split(",")[2:] for line in (folder / "history.csv").read_text().splitlines()]
+
+
+def test_another_function_is_on_record(lesson, folder):
+    """In a notebook a reader's functions are those of __main__."""
+    names = {"__name__": "__main__"}
+    run_cell(
+        "def total_cost(J_content, J_style, alpha, beta):\n    return alpha * J_content + 2 * beta * J_style", names
+    )
+    plain, other = (nst_utils.paint(lesson, **TINY, **more) for more in ({}, {"total_cost": names["total_cost"]}))
+    plain, other = (facts_of(run.folder)["lesson"]["functions"] for run in (plain, other))
+    assert {name for name in plain if plain[name] != other[name]} == {"total_cost"}
+
+
+def test_an_error_in_another_function_stands_at_its_line(compare, capsys):
+    names = {"__name__": "__main__"}
+    run_cell(
+        "import tensorflow as tf\ndef total_cost(J_content, J_style, alpha, beta):\n    return J_content @ J_style",
+        names,
+    )
+    compare(total_cost={"theirs": None, "mine": names["total_cost"]})
+    assert "mine: In total_cost, line 3 of its cell:\n    return J_content @ J_style\n" in capsys.readouterr().out

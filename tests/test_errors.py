@@ -9,7 +9,7 @@ from nst import errors
 
 def test_all_errors_are_of_one_family_and_at_hand():
     kinds = dict(inspect.getmembers(errors, inspect.isclass))
-    assert len(kinds) == 5
+    assert len(kinds) == 6
     for name, kind in kinds.items():
         assert issubclass(kind, errors.NSTError), name
         assert issubclass(kind, ValueError), name

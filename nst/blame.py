@@ -1,0 +1,77 @@
+"""Where in a reader's own functions an error came up, in a few lines instead of TensorFlow's forty."""
+
+import re
+import traceback
+from pathlib import Path
+
+from nst.errors import RunError
+
+HOUSE = Path(__file__).parent
+OF_AUTOGRAPH = "tf__"  # how tf.function names what it makes of a function
+HINTS = {  # what is read in an error: what it is likely to mean
+    "bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
+    "None": "None comes from a function that returns nothing, or is the gradient of what does not depend on it.",
+    "No gradients": "The cost must depend on the picture, and be computed within the tape.",
+    "Symbolic": "A step becomes a graph: compute with TensorFlow alone, without float(), NumPy or .numpy().",
+}
+
+
+def own_error(error):
+    """Return a RunError that says at which line of a cell an error came up, and what was at hand there.
+
+    Args:
+        error: the exception as it was caught.
+
+    Returns:
+        RunError, or None if none of the cells' functions was in it.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    metadata = getattr(error, "ag_error_metadata", None)  # of an error in a graph
+    place = _in_graph(metadata) if metadata else _in_eager(error)
+    if place is None:
+        return None
+    function, number, line = place
+    kind, message = type(error).__name__, str(error)
+    if metadata:
+        message = metadata.cause_message.partition(": ")[2]
+    if isinstance(error, NotImplementedError):
+        return RunError(message)
+    values = next(f.f_locals for f in reversed(frames) if f.f_code.co_name in (function, OF_AUTOGRAPH + function))
+    names = dict.fromkeys(re.findall(r"\w+", line))
+    at_hand = [f"{name} {brief}" for name in names if name in values and (brief := _brief(values[name]))]
+    lines = [f"In {function}, line {number} of its cell:\n    {line}\n{kind}: {_shortened(message)}"]
+    lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
+    lines += [hint for word, hint in HINTS.items() if word in message]
+    return RunError("\n".join(lines))
+
+
+def _in_eager(error):
+    """Return the innermost function of a cell, the number of its line, and the line."""
+    entries = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if f.f_globals.get("__name__") == "__main__"]
+    if not entries or entries[-1][0].f_code.co_name == "<module>":
+        return None
+    (summary,) = traceback.StackSummary.extract(entries[-1:])
+    return summary.name, summary.lineno, summary.line
+
+
+def _in_graph(metadata):
+    """The same of an error in a graph, whose functions tf.function has rewritten."""
+    for info in metadata.translated_stack:  # the innermost first
+        if info.is_converted and not Path(info.filename).is_relative_to(HOUSE):
+            return info.function_name, info.lineno, info.code.strip()
+    return None
+
+
+def _shortened(message):
+    """Return the first sentence or so of an error of TensorFlow, without the names of its nodes."""
+    message = re.sub(r"\{\{.*?\}\}( = \S+\[.*?\])?", "", message.strip().splitlines()[0] if message else "")
+    return re.sub(r" \[Op:.*", "", message).strip()[:300]
+
+
+def _brief(value):
+    """Return a value in a word: its shape or what it is; None for what a word does not say."""
+    if getattr(value, "shape", None) is not None:
+        return str(tuple(value.shape))
+    if isinstance(value, (list, tuple)):
+        return f"({type(value).__name__} of {len(value)})"
+    return repr(value) if value is None or isinstance(value, (int, float, str)) else None

@@ -1,0 +1,188 @@
+"""Checks of exercise.ipynb: what is wrong with a function is said by the mistake that gives the same numbers."""
+
+import contextlib
+import functools
+import io
+
+import numpy as np
+
+from nst.backend import tf
+from nst.blame import own_error
+from nst.errors import CheckError
+from nst.lesson import Lesson
+from nst.mistakes import COSTS, ToyRun, step_mistakes
+
+NEEDS = {  # in the lesson's order: which others a function calls
+    "compute_content_cost": [],
+    "gram_matrix": [],
+    "mean_gram_matrix": ["gram_matrix"],
+    "compute_layer_style_cost": ["mean_gram_matrix"],
+    "compute_style_cost": ["compute_layer_style_cost"],
+    "total_cost": [],
+    "train_step": ["compute_content_cost", "compute_style_cost", "total_cost"],
+}
+NUMBER = (
+    "It returns {}, through which no gradient flows back to the picture: compute with TensorFlow from beginning to "
+    "end, without float(), .numpy() or NumPy."
+)
+RATE = 0.02  # of the step that is tried: far enough for some pixels to leave the range from 0 to 1
+
+
+def check(function):
+    """Say that a function of the exercise is right, or what is wrong with it.
+
+    It is tried on small random activations beside the lesson's own. What it calls is checked first.
+
+    Args:
+        function: one of those that exercise.ipynb leaves to you, such as gram_matrix.
+
+    Raises:
+        CheckError: it is not right yet: the mistake in a sentence, with a hint.
+    """
+    name = getattr(function, "__name__", repr(function))
+    if name not in NEEDS:
+        raise CheckError(f"There is no check of {name}. There are checks of {', '.join(NEEDS)}.")
+    _check(name, function.__globals__ | {name: function})
+    print(f"{name} is right.")
+
+
+def _check(name, namespace):
+    for needed in NEEDS[name]:
+        _check(needed, namespace)
+    try:
+        _check_step(namespace) if name == "train_step" else _check_cost(name, namespace)
+    except CheckError as error:
+        raise CheckError(f"{name}: {error}") from None
+
+
+@functools.cache
+def _right():
+    """Return the lesson's own functions, a dict."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Lesson().run(train=False)
+
+
+def _call(function, arguments, fails=""):
+    """Return what a function returns, or raise what its failure means."""
+    try:
+        return function(*arguments)
+    except NotImplementedError as error:
+        raise CheckError(str(error).strip().splitlines()[-1]) from None
+    except Exception as error:
+        text = str(own_error(error) or f"{type(error).__name__}: {error}")
+        raise CheckError("\n".join([*[fails] * bool(fails), text])) from None
+
+
+def _check_cost(name, namespace):
+    function, right = namespace.get(name), _right()
+    if function is None:
+        raise CheckError("It is not there: run its cell.")
+    for trial in COSTS[name](right):
+        arguments = trial.arguments
+        tensors = [tensor for tensor in tf.nest.flatten(arguments) if tf.is_tensor(tensor)]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            answer = _call(function, arguments, trial.fails)
+        _compare(answer, right[name](*arguments), trial.mistakes)
+        if answer.shape.rank == 0:
+            gradients = [gradient for gradient in tape.gradient(answer, tensors) if gradient is not None]
+            if not gradients:
+                raise CheckError(NUMBER.format("a number that was taken out of TensorFlow on the way"))
+            if not all(np.isfinite(gradient).all() for gradient in gradients):
+                raise CheckError(
+                    "Its gradient is not finite where both pictures agree, which is where the painting begins: a root "
+                    "has an infinite slope at 0."
+                )
+    _call_in_graph(function, arguments)
+
+
+def _call_in_graph(function, arguments):
+    try:
+        return _call(tf.function(function), arguments)
+    except CheckError as error:
+        raise CheckError(f"It is right alone, but not in the graph that tf.function makes of a step. {error}") from None
+
+
+def _compare(answer, right, mistakes):
+    """Raise what is wrong with an answer, by the mistake that gives the same."""
+    if answer is None:
+        raise CheckError("It returns nothing. Its last line must return what it has computed.")
+    if not hasattr(answer, "__array__") and not isinstance(answer, (int, float)):
+        raise CheckError(f"It returns a {type(answer).__name__}, and should return one tensor.")
+    if tf.is_tensor(answer) and answer.dtype != right.dtype:
+        raise CheckError(
+            f"It returns {answer.dtype.name}, and should return {right.dtype.name}: 16 bits are too few for a long "
+            "sum, so cast what comes in first."
+        )
+    same = functools.partial(_same, np.asarray(answer, np.float32))
+    if not same(right):
+        for message, answers in mistakes.items():
+            if any(same(wrong) for wrong in answers):
+                raise CheckError(message)
+        raise CheckError(_unlike(np.asarray(answer, np.float32), right.numpy()))
+    if not tf.is_tensor(answer):
+        raise CheckError(NUMBER.format("a number of Python or NumPy"))
+
+
+def _same(answer, other):
+    other = np.asarray(other, np.float32)
+    return answer.shape == other.shape and np.allclose(answer, other, rtol=1e-4, atol=1e-7)
+
+
+def _unlike(answer, right):
+    """Return how an answer differs that no known mistake gives."""
+    if answer.shape != right.shape:
+        return f"It returns the shape {answer.shape}, and should return {right.shape}."
+    if right.any() and np.allclose(answer, (factor := answer.sum() / right.sum()) * right, rtol=1e-4):
+        return f"It returns {factor:.4g} times what it should: look at the divisor and the factors of the equation."
+    return f"It returns {answer.ravel()[0]:.4g} where it should return {right.ravel()[0]:.4g}: go through the equation."
+
+
+def _check_step(namespace):
+    function, right = namespace["train_step"], _right()
+    run = ToyRun(right)
+    wrong, costs = step_mistakes(right, run, RATE)
+    expected, _, _ = _step(right["train_step"], run)
+    picture, answer, optimizer = _step(function, run)
+    if answer is None:
+        raise CheckError("It returns nothing. The training records J, J_content and J_style.")
+    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        raise CheckError("It should return three costs: J, J_content and J_style.")
+    for name, cost, own in zip(("J", "J_content", "J_style"), costs, answer, strict=True):
+        if own is None or not _same(np.asarray(own, np.float32), cost):
+            raise CheckError(_wrong_cost(name, own, costs, right))
+    if _same(picture, run.start):
+        if optimizer.iterations == 0:
+            raise CheckError("The picture stays as it is: the optimizer is not given the gradient.")
+        raise CheckError(
+            "The picture stays as it is, because another variable is changed: no new one is needed: "
+            "generated_image gets its new values by assign."
+        )
+    if optimizer.iterations == 0:
+        raise CheckError("The picture is changed without the optimizer, which knows how large a step should be.")
+    if picture.min() < 0.0 or picture.max() > 1.0:
+        raise CheckError("Pixels are not clipped: some have left the range from 0 to 1.")
+    for message, pictures in wrong.items():
+        if any(_same(picture, one) for one in pictures):
+            raise CheckError(message)
+    if not np.allclose(picture, expected, atol=1e-5):
+        raise CheckError("The picture changes, but not against the gradient of the objective by its pixels.")
+    _call_in_graph(function, (run, tf.Variable(run.start), run.a_C, run.a_S, tf.keras.optimizers.SGD(RATE)))
+
+
+def _step(function, run):
+    """Return the picture after a step, what the step returns, and the optimizer."""
+    variable, optimizer = tf.Variable(run.start), tf.keras.optimizers.SGD(RATE)
+    fails = "Without a gradient there is no step: the costs must be computed within the tape, from generated_image."
+    answer = _call(function, (run, variable, run.a_C, run.a_S, optimizer), fails)
+    return variable.numpy(), answer, optimizer
+
+
+def _wrong_cost(name, own, costs, right):
+    """Return what is wrong with a cost that a step returns."""
+    own = np.asarray(np.nan if own is None else own, np.float32)
+    if any(_same(own, cost) for cost in costs):
+        return "It returns the costs in another order: J, J_content, J_style."
+    if name == "J" and _same(own, right["total_cost"](*costs[1:])):
+        return "ALPHA and BETA of run.settings are not handed to total_cost, which takes the course's then."
+    return f"{name} is not what its function gives for these activations, before the step."

@@ -1,0 +1,274 @@
+"""The well-known mistakes in the functions of the exercise, each as the numbers that it gives."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nst.backend import tf
+from nst.settings import Settings
+
+ROOT = "There is a root in it, whose slope at 0 is not finite: equation {} adds up squares alone."
+SQUARES = "The differences are not squared."
+
+
+class Trial(NamedTuple):
+    """Arguments to try a function with, and what its answers say.
+
+    mistakes: dict of message to the list of answers that a mistake gives. fails: what an error of shapes says.
+    """
+
+    arguments: tuple
+    mistakes: dict = {}
+    fails: str = ""
+
+
+def _random(*shape, seed=0):
+    return tf.constant(np.random.default_rng([seed, *shape]).uniform(0.2, 2.0, shape), tf.float32)
+
+
+def _total(values):
+    return tf.reduce_sum(values)
+
+
+def content_cost(right):
+    """Yield the trials of compute_content_cost; right is a dict of the lesson's functions."""
+    J = right["compute_content_cost"]
+    C = [_random(1, 4, 6, 2), _random(1, 2, 3, 3), _random(1, 2, 3, 5)]
+    G = [_random(*c.shape, seed=1) for c in C]
+    d, n, n_C = C[-1] - G[-1], 30, 5
+    yield Trial(
+        (C, G),
+        {
+            "It adds up all layers. The content layer is one of them: the last.": [
+                sum(J([c], [g]) for c, g in zip(C, G, strict=True)),
+                sum(J([c], [g]) for c, g in zip(C, G, strict=True)) / 3,
+            ],
+            "It compares the first layer. The content layer is the last.": [J(C[:1], G[:1])],
+            "The divisor is missing: the sum of the squares is not yet the cost. See equation (1).": [_total(d**2)],
+            "It is the mean of the squares. The divisor of equation (1) has one more factor.": [_total(d**2) / n],
+            "The number of channels is missing from the divisor, see equation (1).": [_total(d**2) / (4 * n / n_C)],
+            "The divisor is that of the style cost. See equation (1).": [_total(d**2) / (4 * n**2)],
+            SQUARES: [_total(d) / (4 * n), -_total(d) / (4 * n), _total(abs(d)) / (4 * n), _total(abs(d)) / n],
+            ROOT.format(1): [_total(d**2) ** 0.5, J(C, G) ** 0.5, _total(d**2) ** 0.5 / (4 * n)],
+        },
+        "Only the last layer counts, and there both have the same shape.",
+    )
+    yield Trial((C, C))
+    yield Trial(([_random(1, 5, 3, 2)], [_random(1, 5, 3, 2, seed=1)]))
+
+
+def gram(right):
+    """Yield the trials of gram_matrix."""
+    A = _random(3, 5)
+    yield Trial(
+        (A,),
+        {
+            "It compares positions with positions: the first factor is transposed in place of the second.": [
+                tf.matmul(A, A, transpose_a=True)
+            ],
+            "It multiplies entry by entry. Equation (2) is a product of matrices.": [A * A],
+            "It divides as well. Equation (2) is the product alone; mean_gram_matrix divides.": [
+                right["gram_matrix"](A) / k for k in (3, 5, 15)
+            ],
+        },
+        "A product of matrices needs shapes that fit. In equation (2) one of the two factors is transposed.",
+    )
+    square = _random(4, 4)
+    yield Trial((square,), {"Neither factor is transposed, see equation (2).": [tf.matmul(square, square)]})
+    yield Trial((tf.cast(A, tf.bfloat16),))
+
+
+def mean_gram(right):
+    """Yield the trials of mean_gram_matrix."""
+    a = _random(1, 2, 3, 5)
+    product = right["gram_matrix"]
+    by_position = tf.reshape(a, (6, 5))
+    mixed, G = tf.reshape(a, (5, 6)), product(tf.transpose(by_position))
+    yield Trial(
+        (a,),
+        {
+            "The shape is right and the numbers are not: reshaping to (n_C, n_H · n_W) at once mixes channels and "
+            "positions, since the channels are the last axis. Reshape so that they stay the last, then transpose.": [
+                product(mixed) / k for k in (1, 6)
+            ],
+            "It is the Gram matrix, not yet per position: divide by their number.": [G],
+            "Rows and columns are exchanged: gram_matrix wants one row per channel.": [
+                product(by_position) / k for k in (1, 5, 6)
+            ],
+            "It divides by the number of all entries. A mean over positions divides by n_H · n_W.": [G / 30],
+        },
+        "gram_matrix wants a matrix of shape (n_C, n_H · n_W).",
+    )
+    yield Trial((_random(1, 3, 5, 2),))
+    yield Trial((G,), fails="What has less than four dimensions is a Gram matrix already: hand it back as it is.")
+
+
+def layer_cost(right):
+    """Yield the trials of compute_layer_style_cost."""
+    S, G, other = _random(1, 2, 3, 5), _random(1, 2, 3, 5, seed=1), _random(1, 4, 5, 5, seed=1)
+    mean = right["mean_gram_matrix"]
+    d, n, n_C = mean(S) - mean(G), 6, 5
+    squares = _total(d**2)
+    of_activations = _total((S - G) ** 2)
+    yield Trial(
+        (S, G),
+        {
+            "The divisor is missing, see equation (3).": [squares],
+            "The number of positions is in the divisor twice: mean_gram_matrix has divided by it already.": [
+                squares / (4 * n_C**2 * n**2),
+                squares / (4 * n_C**2 * n),
+            ],
+            "The divisor is that of the content cost. See equation (3).": [squares / (4 * n * n_C)],
+            "It is a mean where equation (3) has a sum, so the number of entries is in the divisor twice.": [
+                squares / (4 * n_C**4)
+            ],
+            "It is the mean of the squares. The divisor of equation (3) has one more factor.": [squares / n_C**2],
+            "The number of channels is not squared in the divisor, see equation (3).": [squares / (4 * n_C)],
+            "The Gram matrices are not divided by their number of positions: mean_gram_matrix does it.": [
+                squares * n**2 / (4 * n_C**2),
+                squares * n**2,
+            ],
+            "It compares activations, place by place, which is what content is. Style is in their Gram matrices.": [
+                of_activations / k for k in (1, 4 * n_C**2, 4 * n_C**2 * n**2, 4 * n * n_C, n * n_C)
+            ],
+            SQUARES: [_total(f(d)) / (4 * n_C**2) for f in (abs, lambda d: d, lambda d: -d)],
+            ROOT.format(3): [squares**0.5, (squares / (4 * n_C**2)) ** 0.5, squares**0.5 / (4 * n_C**2)],
+        },
+        "Both Gram matrices have the shape (n_C, n_C).",
+    )
+    yield Trial((S, S))
+    yield Trial(
+        (S, other),
+        {
+            "It is right for pictures of one size alone. Each Gram matrix has a number of positions of its own, by "
+            "which mean_gram_matrix divides it.": [
+                _total((mean(S) * 6 - mean(other) * 20) ** 2) / (4 * n_C**2 * k**2) for k in (6, 20)
+            ]
+        },
+        "The pictures may differ in size, so their activations do; their Gram matrices do not.",
+    )
+    yield Trial(
+        (mean(S), other),
+        fails="The training hands over Gram matrices of the style image in place of a_S. mean_gram_matrix takes both.",
+    )
+
+
+def style_cost(right):
+    """Yield the trials of compute_style_cost."""
+    J = right["compute_layer_style_cost"]
+    S = [_random(1, 4, 6, 2), _random(1, 2, 3, 3), _random(1, 2, 3, 4), _random(1, 2, 3, 5)]
+    G = [_random(*s.shape, seed=1) for s in S]
+    weights = [0.5, 0.3, 0.1]
+    costs = [J(s, g) for s, g in zip(S, G, strict=True)]
+    terms = [weight * cost for weight, cost in zip(weights, costs, strict=False)]
+    layers = [(f"block{i + 1}_conv1", weight) for i, weight in enumerate(weights)]
+    yield Trial(
+        (S, G, layers),
+        {
+            "The content layer is among those that count. It is the last of the list, and has no weight.": [
+                sum(costs),
+                sum(w * c for w, c in zip(weights, costs[1:], strict=True)),
+                sum(terms) + costs[-1],
+                sum(terms) + weights[-1] * costs[-1],
+            ],
+            "The weights of STYLE_LAYERS are missing.": [sum(costs[:-1])],
+            "It is divided by the number of layers. The weights do that already, see equation (4).": [
+                sum(terms) / 3,
+                sum(terms) / 4,
+                sum(costs[:-1]) / 3,
+                sum(costs) / 4,
+            ],
+            "It is the cost of the last layer alone: add each to those before.": [terms[-1], costs[2]],
+            "It is the cost of the first layer alone: return after the loop, not within.": [terms[0], costs[0]],
+        },
+        "There are as many weights as layers without the last, which is the content layer.",
+    )
+
+
+def total(right):
+    """Yield the trials of total_cost."""
+    J_content, J_style = tf.constant(0.3), tf.constant(0.7)
+    yield Trial(
+        (J_content, J_style, 2.0, 5.0),
+        {
+            "alpha and beta are exchanged, see equation (5).": [5 * J_content + 2 * J_style],
+            "It does not use its arguments alpha and beta.": [
+                J_content + J_style,
+                10 * J_content + 40 * J_style,
+                right["total_cost"](J_content, J_style),
+            ],
+            "alpha is missing, see equation (5).": [J_content + 5 * J_style],
+            "beta is missing, see equation (5).": [2 * J_content + J_style],
+        },
+    )
+    yield Trial((J_content, J_style))
+
+
+COSTS = {
+    "compute_content_cost": content_cost,
+    "gram_matrix": gram,
+    "mean_gram_matrix": mean_gram,
+    "compute_layer_style_cost": layer_cost,
+    "compute_style_cost": style_cost,
+    "total_cost": total,
+}
+
+
+class ToyRun:
+    """A run whose network is two small convolutions, for one step at a picture of 6 by 8 pixels.
+
+    Attributes:
+        settings: Settings, with two style weights. start: what the picture begins as, float32, shape (1, 6, 8, 3).
+        a_C, a_S: as the training hands them over.
+    """
+
+    def __init__(self, right):
+        self.settings = Settings(
+            ALPHA=3.0, BETA=700.0, SMOOTHNESS=2.0, COLOUR_SMOOTHNESS=5.0, STYLE_LAYERS=[("block1_conv1", 0.5)]
+        )
+        self._kernels = [_random(3, 3, 3, 4) - 1.0, _random(3, 3, 4, 5) - 1.0]
+        self.start = _random(1, 6, 8, 3, seed=2) / 2.0
+        self.start = tf.clip_by_value(self.start * 1.4 - 0.2, 0.0, 1.0)  # some at the bounds
+        self.a_C = self.look(_random(1, 6, 8, 3, seed=3) / 2.0)[-1:]
+        style = self.look(_random(1, 7, 9, 3, seed=4) / 2.0)
+        self.a_S = [right["mean_gram_matrix"](style[0]), style[1]]
+
+    def look(self, image):
+        """Return the activations of two layers, as Run.look does."""
+        first = tf.nn.relu(tf.nn.conv2d(image, self._kernels[0], 1, "SAME"))
+        return [first, tf.nn.relu(tf.nn.conv2d(first, self._kernels[1], 2, "SAME"))]
+
+
+def step_mistakes(right, run, rate):
+    """Return what mistakes in train_step make of a picture, by their messages, and its three costs.
+
+    Args:
+        right: dict of the lesson's functions. run: ToyRun. rate: of gradient descent.
+
+    Returns:
+        (dict of message to list of pictures, list of J, J_content, J_style).
+    """
+    x, settings = tf.Variable(run.start), run.settings
+    with tf.GradientTape(persistent=True) as tape:
+        a_G = run.look(x)
+        J_content = right["compute_content_cost"](run.a_C, a_G)
+        J_style = right["compute_style_cost"](run.a_S, a_G, settings.STYLE_LAYERS)
+        J = right["total_cost"](J_content, J_style, settings.ALPHA, settings.BETA)
+        smooth = settings.SMOOTHNESS * right["compute_smoothness_cost"](x)
+        smooth_colour = settings.COLOUR_SMOOTHNESS * right["compute_smoothness_cost"](right["nst_utils"].colour(x))
+        objective = J + smooth + smooth_colour
+
+    def moved(*costs: Any, sign=1.0):
+        gradient = tf.add_n([tape.gradient(cost, x) for cost in costs])
+        return tf.clip_by_value(run.start - sign * rate * gradient, 0.0, 1.0)
+
+    return {
+        "It climbs: a step goes against the gradient.": [moved(objective, sign=-1.0)],
+        "It follows the gradient of J alone. What is minimised is the objective, with both smoothness costs.": [
+            moved(J),
+            moved(J, smooth),
+            moved(J, smooth_colour),
+        ],
+        "It follows the gradient of J_style alone, not of the objective.": [moved(J_style)],
+        "It follows the gradient of J_content alone, not of the objective.": [moved(J_content)],
+    }, [J, J_content, J_style]
