@@ -1,6 +1,6 @@
-"""The helpers of the neural style transfer tutorial, in the order in which the lesson uses them.
+"""The helpers of the neural style transfer tutorial, in the order in which the lessons use them.
 
-The lesson (the costs, the Gram matrix, the training step) stands in neural_style_transfer.ipynb and nowhere else.
+What they teach (the costs, the Gram matrix, the training step) stands in the notebooks; here are their helpers.
 Images are float32 RGB in [0, 1] with shape (1, H, W, 3) everywhere.
 """
 
