@@ -91,13 +91,13 @@ def test_small_pictures_are_enlarged_only_if_asked_for(tmp_path):
 
 
 def test_large_jpegs_are_decoded_smaller(load, monkeypatch):
-    decoded, shrink = [], decode._shrink
+    decoded, scale = [], decode._scale
 
     def watched(picture, size):
         decoded.append(picture.size)
-        return shrink(picture, size)
+        return scale(picture, size)
 
-    monkeypatch.setattr(decode, "_shrink", watched)
+    monkeypatch.setattr(decode, "_scale", watched)
     small = load(photo((960, 640)), "a.jpg", size=96, quality=95, progressive=True)
     assert np.abs(small.astype(int) - np.asarray(photo())).mean() < 4
     assert 2 * 96 <= decoded[0][0] < 960, "smaller, but at least twice the size that is asked for"
@@ -137,7 +137,7 @@ def raiser(error):
 
 
 def test_pictures_too_large_for_the_memory(load, monkeypatch):
-    monkeypatch.setattr(decode, "_shrink", raiser(MemoryError()))
+    monkeypatch.setattr(decode, "_scale", raiser(MemoryError()))
     with pytest.raises(ImageError, match="a.png does not fit into the memory. Lower IMAGE_SIZE"):
         load(photo())
 
