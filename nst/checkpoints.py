@@ -56,15 +56,10 @@ def read_checkpoint(folder):
             state = dict(arrays)
         words = json.loads(str(state["words"])) if "words" in state else {}
         if words.get("version") == VERSION:
-            lists = {}
-            for name, key in (("variable", "variables"), ("optimizer", "optimizer")):
-                count = sum(array.startswith(f"{name}_") for array in state)
-                lists[key] = [state[f"{name}_{i}"] for i in range(count)]
-            return (
-                {name: words[name] for name in ("size", "history", "facts")}
-                | lists
-                | {name: state[name] for name in ("start", "image")}
-            )
+            counts = {name: sum(key.startswith(f"{name}_") for key in state) for name in ("variable", "optimizer")}
+            variables, optimizer = ([state[f"{name}_{i}"] for i in range(n)] for name, n in counts.items())
+            images = {name: state[name] for name in ("start", "image")}
+            return words | images | {"variables": variables, "optimizer": optimizer}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         raise SettingsError(
             f'RESUME = "{folder}" cannot be continued: its {CHECKPOINT} is damaged. Set RESUME = "" for a new run.'
