@@ -46,10 +46,7 @@ _TIFF_LAYOUTS = {  # (photometric interpretation, sample format): bits per sampl
 
 @contextlib.contextmanager
 def open_picture(path):
-    """Open a picture with Pillow; whatever goes wrong with it becomes an ImageError, and no warning is shown.
-
-    Args:
-        path: pathlib.Path of a file that can be read.
+    """Open a picture, a file that can be read, with Pillow; what goes wrong with it becomes an ImageError.
 
     Yields:
         Pillow's image, not decoded yet, for upright_size and to_rgb.
@@ -199,15 +196,10 @@ def upright_size(opened):
 
 
 def to_rgb(opened, size, background):
-    """Decode a picture, turn it upright and make it 8-bit sRGB.
+    """Decode a picture from open_picture, turn it upright, scale it to (width, height) and make it 8-bit sRGB.
 
-    Args:
-        opened: from open_picture.
-        size: (width, height) to scale it to.
-        background: what transparent pictures are laid on.
-
-    Returns:
-        Pillow's image of mode RGB, and whether its colour profile, if it has one, was obeyed.
+    Transparent pictures are laid on a background. Returns Pillow's image of mode RGB, and whether its colour profile,
+    if it has one, was obeyed.
     """
     turn, profile = _turn(opened), opened.info.get("icc_profile", b"")
     if upright_size(opened) != opened.size:

