@@ -22,7 +22,7 @@ from nst.errors import NSTError, RunError
 from nst.files import fit_name
 from nst.lesson import ROOT
 from nst.sources import check_sources
-from nst.vgg19 import IMAGENET_FILE, NORMALISATION_FILE, STANDIN_FILE, WEIGHTS_FOLDER, load_vgg19
+from nst.vgg19 import NORMALISATION_FILE, WEIGHTS_FOLDER, load_vgg19
 
 PROCESS_MEMORY = 2.0e9  # bytes of a process that paints, beside its picture: 1.5e9 were measured
 PIXEL_MEMORY, PIXELS_AT_ONCE = 4.5e3, 1300**2  # bytes by nst.tiles, which looks at more in tiles
@@ -38,18 +38,17 @@ def make_kit(lesson, weights):
 
     weights are as the setting WEIGHTS: "auto" is decided here, for all workers.
     """
-    vgg = load_vgg19(weights, normalise=False)
-    bundled = {"standin": STANDIN_FILE, "imagenet": IMAGENET_FILE}.get(vgg.name)
-    file, folder = WEIGHTS_FOLDER / bundled if bundled else Path(weights), WEIGHTS_FOLDER.name
+    vgg, folder = load_vgg19(weights, normalise=False), WEIGHTS_FOLDER.name
     helpers = [path for path in sorted((ROOT / "nst").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     helpers += [ROOT / name for name in ("nst_utils.py", "batch/__init__.py", "batch/child.py")]
     files = {path.relative_to(ROOT).as_posix(): path for path in helpers} | {lesson.name: lesson.path}
-    files |= {f"{folder}/{path.name}": path for path in (WEIGHTS_FOLDER / NORMALISATION_FILE, file)}
+    files |= {f"{folder}/{path.name}": path for path in (WEIGHTS_FOLDER / NORMALISATION_FILE, vgg.file)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, path in files.items():
             archive.write(path, name)
-    return buffer.getvalue(), vgg.name if bundled else f"{folder}/{file.name}", vgg.sha256
+    name = vgg.name if vgg.name in ("standin", "imagenet") else f"{folder}/{vgg.file.name}"
+    return buffer.getvalue(), name, vgg.sha256
 
 
 def check_jobs(jobs):

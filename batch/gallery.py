@@ -8,11 +8,11 @@ import json
 import os
 import time
 from collections import Counter
-from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 from urllib.parse import quote
 
+from jinja2 import Template
 from PIL import Image
 
 from batch.jobs import by_number
@@ -28,21 +28,12 @@ NOT_SHOWN = ("CONTENT_IMAGE", "STYLE_IMAGE", "OUTPUT_DIR", "RESUME")  # named by
 TIMES_AS_LONG = 20  # as the last writing took pass before the page is written again
 
 
-class _Painting(NamedTuple):
-    """What the page says of a run: path of the photo, (path, weight) of styles, other settings as texts, and HTML."""
-
-    photo: str
-    styles: tuple
-    texts: dict
-    cell: str  # with {alt} for the alternative text
-
-
 class Gallery:
     """The page, at path, of all finished runs among some Paintings and of what failed; clock returns seconds."""
 
     def __init__(self, paintings, clock=time.monotonic):
         self._paintings, self.path = paintings, paintings.output / "index.html"
-        self._known, self._sources = {}, {}  # by folder: its record and _Painting; by path: HTML of the thumbnail
+        self._known, self._sources = {}, {}  # by folder: its record, and what is shown; by path: its thumbnail
         self._clock, self._due = clock, clock()
 
     def write(self, failures=(), sparingly=False):
@@ -55,42 +46,35 @@ class Gallery:
                 self._known[folder] = record, self._painting(folder, record)
         began = self._clock()
         if began >= self._due or not sparingly:
-            self._write({folder: self._known[folder][1] for folder in self._paintings.facts}, failures)
+            self._write([self._known[folder][1] for folder in self._paintings.facts], failures)
             self._due = self._clock() + TIMES_AS_LONG * (self._clock() - began)
 
     def _write(self, paintings, failures):
-        different = differing_settings([painting.texts for painting in paintings.values()])
-        names = _short_names({path for p in paintings.values() for path in (p.photo, *(path for path, _ in p.styles))})
+        different = differing_settings([painting.texts for painting in paintings])
+        names = _short_names({path for p in paintings for path in (p.photo, *(path for path, _ in p.styles))})
         columns, cells = {}, {}
-        for painting in paintings.values():
+        for painting in paintings:
             styles, texts = painting.styles, [painting.texts[name] for name in different]
             style = " + ".join(names[path] + f" × {weight:g}" * (len(styles) > 1) for path, weight in styles)
             short = [text if len(text) <= 60 else f"{text[:59]}…" for text in texts]
-            values = ", ".join(f"{name} {text}" for name, text in zip(different, short, strict=True))
             column = styles, tuple(texts)
-            columns[column] = style, values
-            alt = f"{names[painting.photo]} in the manner of {style}{', ' * bool(values)}{values}"
-            cells.setdefault((painting.photo, column), []).append(painting.cell.replace("{alt}", escape(alt)))
-        columns = dict(sorted(columns.items(), key=lambda item: [by_number(text) for text in item[1]]))
-        heads = [
-            f'<th scope="col"><div>{"".join(self._sources[path] for path, _ in styles)}</div>{escape(style)}'
-            f'<small>{escape(values)}</small><button aria-pressed="false">by cost</button></th>'
-            for (styles, _), (style, values) in columns.items()
-        ]
-        rows = []
-        for photo in sorted({p.photo for p in paintings.values()}, key=lambda path: (by_number(names[path]), path)):
-            row = "".join(f"<td>{''.join(cells.get((photo, column), []))}</td>" for column in columns)
-            rows.append(f'<tr><th scope="row">{self._sources[photo]}{escape(names[photo])}</th>{row}</tr>')
-        failed = [f"<li><b>{escape(job.name)}</b> {escape(message)}</li>" for job, message in failures]
-        count = f"{len(paintings)} picture{'s' * (len(paintings) != 1)}" + f", {len(failed)} failed" * bool(failed)
-        failed = ["<h2>Failed</h2>", "<ul>", *failed, "</ul>"] if failed else []
-        parts = {"count": [count], "columns": [str(len(columns))], "heads": heads, "rows": rows, "failed": failed}
-        page = PAGE.read_text(encoding="utf-8")
-        for name, part in parts.items():
-            page = page.replace(f"<!-- {name} -->", "\n".join(part))
+            columns[column] = style, ", ".join(f"{name} {text}" for name, text in zip(different, short, strict=True))
+            cells.setdefault((painting.photo, column), []).append(painting)
+        count = f"{len(paintings)} picture{'s' * (len(paintings) != 1)}" + f", {len(failures)} failed" * bool(failures)
+        template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
+        page = template.render(
+            count=count,
+            columns=dict(sorted(columns.items(), key=lambda item: [by_number(text) for text in item[1]])),
+            photos=sorted({p.photo for p in paintings}, key=lambda path: (by_number(names[path]), path)),
+            cells=cells,
+            names=names,
+            sources=self._sources,
+            failures=failures,
+        )
         write_file(self.path, page.encode("utf-8", "replace"))
 
     def _painting(self, folder, record):
+        """Return what the page says of a run; settings as texts, and no thumbnail if its picture cannot be read."""
         settings, sha256 = from_record(record["settings"]), described_files(record)
         styles = tuple((path, weight) for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
         for path in (settings.CONTENT_IMAGE, *(path for path, _ in styles)):
@@ -98,26 +82,27 @@ class Gallery:
                 self._sources[path] = self._source(path, sha256.get(path))
         shown = {name: getattr(settings, name) for name in SETTINGS if name not in NOT_SHOWN}
         texts = _texts(json.dumps(shown | {"lesson": (record.get("lesson") or {}).get("notebook")}))
-        image = self._thumbnail(folder.name, folder / PICTURE, THUMBNAIL_SIZE, dated=True)
-        cell = f"<p>{escape(folder.name)}: its picture cannot be read. Remove the folder, and start again.</p>"
-        if image:
-            costs, seconds = _last_epoch(folder)
-            cost = "".join(f' data-cost="{value:.6g}"' for value in list(costs.values())[:1])
-            cell = f'<a href="{quote(os.fsencode(folder.name))}/{PICTURE}"{cost}>{image}</a><small>'
-            cell += (
-                escape(" · ".join([*(f"{name} {value:.3g}" for name, value in costs.items()), seconds])) + "</small>"
-            )
-        return _Painting(settings.CONTENT_IMAGE, styles, texts, cell)
+        costs, seconds = _last_epoch(folder)
+        return SimpleNamespace(
+            photo=settings.CONTENT_IMAGE,
+            styles=styles,
+            texts=texts,
+            folder=folder.name,
+            link=f"{quote(os.fsencode(folder.name))}/{PICTURE}",
+            thumbnail=self._thumbnail(folder.name, folder / PICTURE, THUMBNAIL_SIZE, dated=True),
+            cost="".join(f"{value:.6g}" for value in list(costs.values())[:1]),
+            text=" · ".join([*(f"{name} {value:.3g}" for name, value in costs.items()), seconds]),
+        )
 
     def _source(self, path, sha256):
-        """Return the HTML of the thumbnail of a photo or painting, or "" if it is not what was painted from."""
+        """Return the thumbnail of a photo or painting, or None if it is not what was painted from."""
         with contextlib.suppress(OSError, ValueError):
             if sha256_of(path) == sha256:
-                return self._thumbnail(sha256, path, SOURCE_SIZE).replace("{alt}", "")
-        return ""
+                return self._thumbnail(sha256, path, SOURCE_SIZE)
+        return None
 
     def _thumbnail(self, key, picture, size, dated=False):
-        """Return the HTML of a thumbnail, with {alt} for its alternative text; "" if the picture cannot be read.
+        """Return the thumbnail of a picture, a dict of name, width and height, or None if it cannot be read.
 
         Its file is named after key. If it is dated it gets the picture's time, and is made anew when that is another.
         """
@@ -132,9 +117,8 @@ class Gallery:
                 if dated:
                     os.utime(path, ns=(time_ns, time_ns))
             with Image.open(path) as thumbnail:
-                width, height = thumbnail.size
-            return f'<img src="{name}" alt="{{alt}}" loading="lazy" decoding="async" width="{width}" height="{height}">'
-        return ""
+                return {"name": name, "width": thumbnail.width, "height": thumbnail.height}
+        return None
 
 
 @functools.lru_cache(maxsize=1000)

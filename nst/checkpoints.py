@@ -18,12 +18,9 @@ SOURCES = ("content_image", "style_images", "style_masks", "style_parts", "init_
 def pack_checkpoint(size, start, image, variables, optimizer, history, facts):
     """Return the arrays of a checkpoint.
 
-    Args:
-        size: number of the size that is being painted.
-        start, image: what the picture was at its beginning and is now, float32 RGB in [0, 1], shape (1, H, W, 3).
-        variables, optimizer: lists of variables, those of the picture and those of the optimiser.
-        history: list of rows, dicts of costs.
-        facts: dict, as in settings.json.
+    size is the number of the size that is being painted; start and image what the picture was at its beginning and is
+    now, float32 RGB in [0, 1], shape (1, H, W, 3); variables and optimizer lists of variables; history a list of rows;
+    facts a dict, as in settings.json.
     """
     words = {"version": VERSION, "size": size, "history": history, "facts": facts}
     arrays = {"words": json.dumps(words), "start": start, "image": image}
@@ -33,14 +30,7 @@ def pack_checkpoint(size, start, image, variables, optimizer, history, facts):
 
 
 def read_checkpoint(folder):
-    """Return the checkpoint of a stopped run.
-
-    Args:
-        folder: the run's folder.
-
-    Returns:
-        dict of size, start, image, history and facts, as pack_checkpoint gets them, and of variables and optimizer, the
-        lists of their values.
+    """Return a stopped run's checkpoint, from its folder: a dict of what pack_checkpoint gets, with variables' values.
 
     Raises:
         SettingsError: there is none, it is damaged, or another version of the tutorial wrote it.
@@ -56,15 +46,10 @@ def read_checkpoint(folder):
             state = dict(arrays)
         words = json.loads(str(state["words"])) if "words" in state else {}
         if words.get("version") == VERSION:
-            lists = {}
-            for name, key in (("variable", "variables"), ("optimizer", "optimizer")):
-                count = sum(array.startswith(f"{name}_") for array in state)
-                lists[key] = [state[f"{name}_{i}"] for i in range(count)]
-            return (
-                {name: words[name] for name in ("size", "history", "facts")}
-                | lists
-                | {name: state[name] for name in ("start", "image")}
-            )
+            counts = {name: sum(key.startswith(f"{name}_") for key in state) for name in ("variable", "optimizer")}
+            variables, optimizer = ([state[f"{name}_{i}"] for i in range(n)] for name, n in counts.items())
+            images = {name: state[name] for name in ("start", "image")}
+            return words | images | {"variables": variables, "optimizer": optimizer}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         raise SettingsError(
             f'RESUME = "{folder}" cannot be continued: its {CHECKPOINT} is damaged. Set RESUME = "" for a new run.'
@@ -93,12 +78,7 @@ def restore(checkpoint, variables, optimizer, folder):
 
 
 def settings_of_run(facts, settings):
-    """Return the settings of a stopped run, and print which of these differ from those of today.
-
-    Args:
-        facts: dict, from its checkpoint.
-        settings: Settings of today.
-    """
+    """Return the Settings of a stopped run, from its facts, and print which of them differ from those of today."""
     saved = from_record(facts["settings"])
     saved = Settings({name: getattr(saved, name) for name in settings if name not in OF_TODAY})
     print(f"Continuing {settings.RESUME} with its own settings.")
@@ -112,11 +92,7 @@ def settings_of_run(facts, settings):
 
 
 def facts_that_go_on(facts, before):
-    """Return the facts of a run that goes on: what it is made of must be the same, and its lessons are kept.
-
-    Args:
-        facts: dict of today.
-        before: dict, from its checkpoint.
+    """Return the facts of today of a run that goes on, with the lessons of before.
 
     Raises:
         SettingsError: a file or a size is not what the run began with.

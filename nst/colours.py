@@ -27,13 +27,8 @@ def with_colours_of(photo, painted):
     """Return the light and dark of one image with the colours of another.
 
     A simple form of the luminance-only transfer of Gatys et al. (2016), "Preserving color in neural artistic style
-    transfer": there the network sees light and dark alone, too, and the style's are first brought to the photo's.
-
-    Args:
-        photo, painted: float32 RGB in [0, 1], shape (1, H, W, 3).
-
-    Returns:
-        float32 tensor of the same shape, clipped to [0, 1] where a colour is too strong for how light it is.
+    transfer": there the network sees light and dark alone, too, and the style's are first brought to the photo's. Both
+    have one shape; the result is clipped where a colour is too strong for how light it is.
     """
     return tf.clip_by_value(painted - colour(painted) + colour(photo), 0.0, 1.0)
 
@@ -44,13 +39,7 @@ def match_colours(image, photo):
     The color histogram matching of Gatys et al. (2016), "Preserving color in neural artistic style transfer": x' =
     A (x - mean) + mean of the photo, with A the root of the photo's covariance times the inverse root of the image's.
     Directions of colour in which the image hardly varies (of a grey picture all but one, of a flat one all) are not
-    stretched to the photo's: they stay weak.
-
-    Args:
-        image, photo: float32 RGB in [0, 1], of any sizes.
-
-    Returns:
-        float32 tensor of the image's shape, clipped to [0, 1].
+    stretched to the photo's: they stay weak. The sizes may differ; the result is clipped to [0, 1].
     """
     pixels, wanted = (np.asarray(a, np.float64).reshape(-1, 3) for a in (image, photo))
     A = _root(np.cov(wanted.T), 0.0) @ np.linalg.inv(_root(np.cov(pixels.T), LEAST_VARIANCE))

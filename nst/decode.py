@@ -5,7 +5,6 @@ What is optional (dates, names, places, profiles) never refuses a picture: every
 
 import contextlib
 import io
-import math
 import mmap
 import re
 import struct
@@ -14,7 +13,7 @@ import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageCms, ImagePalette, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from nst.errors import ImageError
@@ -40,17 +39,14 @@ _TURNS = {  # by EXIF's number; with others a picture stays as it is
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _TIFF_LAYOUTS = {  # (photometric interpretation, sample format): bits per sample that were compared with other readers
-    (0, 1): (1, 2, 4, 8, 16), (1, 1): (1, 2, 4, 8, 12, 16, 32), (1, 2): (32,), (0, 3): (32,), (1, 3): (32,),
+    (0, 1): (1, 2, 4, 8, 16), (1, 1): (1, 2, 4, 8, 12, 16), (0, 3): (32,), (1, 3): (32,),
     (2, 1): (8, 16), (3, 1): (1, 2, 4, 8), (5, 1): (8, 16), (6, 1): (8,), (8, 1): (8,),
 }  # fmt: skip
 
 
 @contextlib.contextmanager
 def open_picture(path):
-    """Open a picture with Pillow; whatever goes wrong with it becomes an ImageError, and no warning is shown.
-
-    Args:
-        path: pathlib.Path of a file that can be read.
+    """Open a picture, a file that can be read, with Pillow; what goes wrong with it becomes an ImageError.
 
     Yields:
         Pillow's image, not decoded yet, for upright_size and to_rgb.
@@ -128,7 +124,9 @@ def _hide_png_notes(data):
         if kind[0] & 32 and end + 4 <= len(data):  # a small letter: not needed
             content = data[start:end]
             if kind == b"iCCP":
-                info["icc_profile"] = _inflate(content.partition(b"\0")[2][1:])
+                with contextlib.suppress(zlib.error):
+                    packed = content.partition(b"\0")[2][1:]
+                    info["icc_profile"] = zlib.decompressobj().decompress(packed, MAX_PROFILE)
             elif kind == b"eXIf":
                 info["exif"] = content
             elif kind == b"tRNS" and data[end : end + 4] == zlib.crc32(kind + content).to_bytes(4, "big"):
@@ -141,15 +139,6 @@ def _hide_png_notes(data):
             data[at + 4 : start], data[end : end + 4] = b"nOTE", zlib.crc32(b"nOTE" + content).to_bytes(4, "big")
         at = end + 4
     return info
-
-
-def _inflate(data):
-    """Return unpacked bytes, or none where that fails or gets too large."""
-    unpacker = zlib.decompressobj()
-    with contextlib.suppress(zlib.error):
-        unpacked = unpacker.decompress(data, MAX_PROFILE)
-        return unpacked if unpacker.eof else b""
-    return b""
 
 
 def _vouch_for_tiff(opened, head):
@@ -179,13 +168,12 @@ def _vouch_for_tiff(opened, head):
         or not bits <= {*_TIFF_LAYOUTS.get((6 if packing == "tiff_jpeg" else photometric, *formats), ())}
         or (planes and (bits != {8} or opened.mode not in ("RGB", "RGBA", "CMYK") or 1 in values_of(338)))
         or (packing == "raw" and photometric == 6)
-        or (packing != "raw" and opened.mode in ("I", "F") and head.startswith(b"MM"))
+        or (packing != "raw" and opened.mode == "F" and head.startswith(b"MM"))
+        or (photometric == 3 and max(tags[320]) < 256)  # a colour map meant to be of 8 bits
         or tags.get(332, 1) != 1  # other inks than CMYK
     ):
         raise ImageError("is a TIFF file of a rare kind, which is not read right. Save it again as JPEG or PNG.")
-    opened.info |= {"negative": photometric == 0, "unsigned": formats == {1}, "bits": max(bits)}
-    if opened.mode in ("P", "PA") and max(tags[320]) < 256:  # meant to be of 16 bits
-        opened.palette = ImagePalette.raw("RGB;L", bytes(tags[320]))
+    opened.info |= {"negative": photometric == 0, "bits": max(bits)}
 
     opened.info.pop("xmp", None)
     orientation, exif = tags.get(0x0112), opened.getexif()  # Pillow turns it by exif, but takes its size from the tag
@@ -208,22 +196,17 @@ def upright_size(opened):
 
 
 def to_rgb(opened, size, background):
-    """Decode a picture, turn it upright and make it 8-bit sRGB.
+    """Decode a picture from open_picture, turn it upright, scale it to (width, height) and make it 8-bit sRGB.
 
-    Args:
-        opened: from open_picture.
-        size: (width, height) to scale it to.
-        background: what transparent pictures are laid on.
-
-    Returns:
-        Pillow's image of mode RGB, and whether its colour profile, if it has one, was obeyed.
+    Transparent pictures are laid on a background. Returns Pillow's image of mode RGB, and whether its colour profile,
+    if it has one, was obeyed.
     """
     turn, profile = _turn(opened), opened.info.get("icc_profile", b"")
     if upright_size(opened) != opened.size:
         size = size[::-1]
     opened.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode it smaller
-    picture, box = _shrink(opened, size)
-    picture = picture.resize(size, Image.Resampling.LANCZOS, box)
+    opened.load()
+    picture = (_scale_deep if opened.mode.startswith(("I", "F")) else _scale)(opened, size)
     picture = picture.transpose(turn) if turn is not None else picture
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
     colour, obeyed = _to_srgb(picture.convert(picture.mode.removesuffix("A")), profile)
@@ -232,53 +215,24 @@ def to_rgb(opened, size, background):
     return colour, obeyed
 
 
-def _shrink(picture, size):
-    """Return a picture of mode L, LA, RGB, RGBA, CMYK or LAB, and its box: at least twice as large as size, if it was.
-
-    One of more than 8 bits is made so in strips, since at once it takes what memory there is.
-    """
-    picture.load()
-    if not picture.mode.startswith(("I", "F")):
-        return _to_usual_mode(picture), None
-    white = _white(picture)
-    factor = max(1, min(picture.width // size[0], picture.height // size[1]) // 2)
-    height = factor * math.ceil(500_000 / (factor * picture.width))
-    small = None
-    for top in range(0, picture.height, height):
-        strip = picture.crop((0, top, picture.width, min(top + height, picture.height)))
-        strip = _to_8_bits(strip, white).reduce(factor)
-        small = small or Image.new(strip.mode, [math.ceil(side / factor) for side in picture.size])
-        small.paste(strip, (0, top // factor))
-    return small, (0, 0, picture.width / factor, picture.height / factor)
+def _scale(picture, size):
+    """Return a picture of 8 bits scaled, in mode L, LA, RGB, RGBA, CMYK or LAB."""
+    mode = picture.mode
+    if mode in ("La", "PA") or "transparency" in picture.info:
+        picture = picture.convert("LA" if mode in ("1", "L", "La") else "RGBA")
+    elif mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
+        picture = picture.convert("L" if mode == "1" else "RGB")
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def _to_usual_mode(picture):
-    """Return a picture of 8 bits in a mode that can be scaled."""
-    if picture.mode == "La":
-        return picture.convert("LA")
-    if picture.mode == "PA" or "transparency" in picture.info:
-        return picture.convert("LA" if picture.mode in ("1", "L") else "RGBA")
-    if picture.mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
-        return picture.convert("L" if picture.mode == "1" else "RGB")
-    return picture
-
-
-def _white(picture):
-    """Return the smallest usual white that holds the values of a picture of mode I;16, I or F."""
-    if picture.mode.startswith("I;16") or (picture.format == "PPM" and picture.mode == "I"):
-        return 4095 if picture.info.get("bits") == 12 else 65535
-    low, high = picture.getextrema()
-    unsigned = picture.mode == "I" and picture.info.get("unsigned")
-    high = 2**32 - 1 if unsigned and low < 0 else high
-    whites = (1, 255, 65535) if picture.mode == "F" else (255, 65535, 2**24 - 1, 2**32 - 1 if unsigned else 2**31 - 1)
-    return next((white for white in whites if high <= white), high)
-
-
-def _to_8_bits(picture, white):
-    """Return a picture of mode I;16, I or F as L, or as LA where a grey of it is transparent."""
-    values = np.asarray(picture)
-    if picture.mode == "I" and picture.info.get("unsigned"):
-        values = values.view(np.uint32)
+def _scale_deep(picture, size):
+    """Return a picture of mode I;16, I or F scaled, as L, or as LA where a grey of it is transparent."""
+    picture = picture.convert("I") if picture.mode == "I;16B" else picture  # which Pillow scales wrong
+    white = 4095 if picture.info.get("bits") == 12 else 65535
+    if picture.mode == "F":
+        high = picture.getextrema()[1]
+        white = next((usual for usual in (1, 255, 65535) if high <= usual), high)
+    values = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
     if not np.isfinite(values).all():
         raise ValueError("pixels are not finite (NaN or infinity)")
     scaled = np.clip(values / np.float64(white), 0.0, 1.0)
@@ -286,7 +240,8 @@ def _to_8_bits(picture, white):
     grey = Image.fromarray(np.round(scaled * 255.0).astype(np.uint8))
     if "transparency" not in picture.info:
         return grey
-    return Image.merge("LA", [grey, Image.fromarray(np.uint8(255) * (values != picture.info["transparency"]))])
+    opaque = Image.fromarray(np.uint8(255) * (np.asarray(picture) != picture.info["transparency"]))
+    return Image.merge("LA", [grey, opaque.resize(size, Image.Resampling.LANCZOS)])
 
 
 def _to_srgb(picture, profile):

@@ -17,13 +17,8 @@ from nst.table import STARTS
 def describe_run(settings, shape, plan, network, make_network, context):
     """Return the facts of a run, as settings.json has them.
 
-    Args:
-        settings: Settings.
-        shape: (H, W) of the picture.
-        plan: list of (size, epochs).
-        network: keras.Model from get_layer_outputs.
-        make_network: the lesson's function that has made it.
-        context: nst.context.Context in which the lesson runs.
+    shape is the picture's (H, W), plan a list of (size, epochs), network what the lesson's function make_network has
+    made of the settings, and context an nst.context.Context.
     """
     return {
         "settings": settings,

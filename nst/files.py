@@ -46,10 +46,7 @@ def write_file(path, content):
 def claim_name(path, make=lambda path: open(path, "xb").close()):
     """Take the next free one of the names path, path-2, path-3, … (before the suffix) and return it.
 
-    Args:
-        path: the name that is wanted.
-        make: function that makes what the name is for and raises FileExistsError if there is something: an empty file,
-            or Path.mkdir for a folder.
+    make is what makes it, and raises FileExistsError if there is something: an empty file, or Path.mkdir for a folder.
     """
     path = Path(path)
     others = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
@@ -58,10 +55,6 @@ def claim_name(path, make=lambda path: open(path, "xb").close()):
 
 def claim_folder(parent, stem):
     """Make the next free folder <parent>/<stem>-<NNN>, which no other run gets then.
-
-    Args:
-        parent: folder, which is made if it is not there yet.
-        stem: what its name begins with.
 
     Returns:
         pathlib.Path of the folder, and the list of all folders that were made, outer ones first.

@@ -125,11 +125,7 @@ def to_uint8(image):
 
 
 def save_image(image, path):
-    """Write an image so that it appears under its name whole or not at all.
-
-    Args:
-        image: float RGB in [0, 1], shape (1, H, W, 3) or (H, W, 3).
-        path: the suffix chooses the format: .jpg (quality 95) or .png.
+    """Write an image, as to_uint8 takes it, as .jpg (quality 95) or .png, whole or not at all.
 
     Raises:
         ImageError: another suffix.
@@ -146,15 +142,7 @@ def save_image(image, path):
 
 
 def enlarge_image(image, size):
-    """Enlarge an image (bicubic).
-
-    Args:
-        image: float32 RGB in [0, 1], shape (1, h, w, 3).
-        size: (H, W) to bring it to.
-
-    Returns:
-        float32 tensor, RGB in [0, 1], shape (1, H, W, 3).
-    """
+    """Return an image, float32 RGB in [0, 1], shape (1, h, w, 3), enlarged (bicubic) to a size (H, W)."""
     return tf.clip_by_value(tf.image.resize(image, size, "bicubic"), 0.0, 1.0)
 
 

@@ -59,13 +59,10 @@ class Records:
         write_file(self._path(CHECKPOINT), lambda file: np.savez(file, **arrays))
 
     def save_texts(self, state, history, last=False):
-        """Write settings.json, with how the run stands, and history.csv.
+        """Write settings.json, with how the run stands, and history.csv, a list of dicts with the same keys.
 
-        Args:
-            state: "running", "finished", "stopped" or "failed".
-            history: list of rows, dicts with the same keys.
-            last: whether this is the last time. Before, a file that another program holds open (a spreadsheet, on
-                Windows) is left for the next time: the checkpoint has all that it would say.
+        Before the last time, a file that another program holds open (a spreadsheet, on Windows) is left for the next
+        time: the checkpoint has all that it would say.
         """
         table = io.StringIO()
         writer = csv.DictWriter(table, history[0] if history else ("epoch", "seconds"), lineterminator="\n")

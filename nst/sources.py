@@ -36,15 +36,11 @@ class Sources(NamedTuple):
     keep_colours: str
 
     def mix(self, grams):
-        """Return the style that the generated image is to have.
+        """Return the style that the generated image is to have, a list with an entry per layer.
 
-        Args:
-            grams: for each style image, the mean Gram matrices (n_C, n_C) of all layers, or other means of products.
-
-        Returns:
-            list of their means by style_weights, one per layer, (n_C, n_C). With masks they take the place of the
-            weights, and it is all Gram matrices, (n_masks, n_C, n_C), each times the root of its mask's share of the
-            picture, as tiles.Look.guides has it.
+        grams holds, for each style image, the mean Gram matrices (n_C, n_C) of all layers, or other means of products;
+        an entry is their mean by style_weights. With masks it is all of them, (n_masks, n_C, n_C), each times the root
+        of its mask's share of the picture, as tiles.Look.guides has it.
         """
         layers = zip(*grams, strict=True)
         if not len(self.masks):
@@ -53,11 +49,7 @@ class Sources(NamedTuple):
         return [tf.stack([root * G for root, G in zip(roots, layer, strict=True)]) for layer in layers]
 
     def finish(self, image):
-        """Return what is shown and saved of the image being painted: with the photo's colours, and within the masks.
-
-        Args:
-            image: float32 RGB in [0, 1], shape (1, H, W, 3), of this size.
-        """
+        """Return what is shown and saved of an image of this size: with the photo's colours, and within the masks."""
         if self.keep_colours == "luminance":
             image = with_colours_of(self.content_image, image)
         if len(self.masks):
@@ -67,11 +59,7 @@ class Sources(NamedTuple):
 
 
 def load_sources(settings, size):
-    """Return the Sources of a run at a size, the length of its long side in pixels.
-
-    Raises:
-        ImageError, SettingsError: as load_style_images and load_masks.
-    """
+    """Return the Sources of a run at a size, the length of its long side in pixels; errors are those of load_masks."""
     content_image = load_image(settings.CONTENT_IMAGE, size)
     style_images = load_style_images(settings.STYLE_IMAGE, size, settings.STROKE_SIZE)
     if settings.KEEP_COLOURS == "match":
@@ -145,12 +133,7 @@ def load_style_images(style_image, size, stroke_size=1.0):
 
 
 def load_masks(paths, shape, name="STYLE_MASKS"):
-    """Read masks of a picture.
-
-    Args:
-        paths: list of paths, as the setting STYLE_MASKS.
-        shape: (H, W) of the picture.
-        name: of the setting, for messages.
+    """Read the masks, a list of paths, of a picture of shape (H, W); name is that of their setting, for messages.
 
     Returns:
         float32 array of shape (number of masks, H, W), 1 where the style image paints, 0 where it does not, and
@@ -175,17 +158,9 @@ def load_masks(paths, shape, name="STYLE_MASKS"):
 
 
 def start_image(settings, content_image):
-    """Return what INIT says that the picture begins as.
+    """Return what INIT says that the picture begins as: an image of the content_image's shape.
 
-    Args:
-        settings: dict of the settings.
-        content_image: float32 RGB in [0, 1], shape (1, H, W, 3), of the first size.
-
-    Returns:
-        float32 tensor like content_image. Another picture than the photo is scaled to cover it, and cut in the middle.
-
-    Raises:
-        ImageError: as load_image.
+    Another picture than the photo is scaled to cover it, and cut in the middle. ImageError: as load_image.
     """
     init, shape = settings.INIT, content_image.shape
     if init == "content":

@@ -163,30 +163,19 @@ def _read(path, remedy):
 
 
 def normalise_activations(layers, images, pooling="max"):
-    """Divide each convolution's kernel and bias so that its mean activation over some images is 1.
+    """Return layers like these, as in VGG19, whose mean activations over some images are 1.
 
     Gatys, Ecker and Bethge (2016), section 2. For a network of convolutions, ReLUs and pooling this changes nothing but
-    the scale of each layer: relu(x / m) = relu(x) / m for m > 0.
-
-    Args:
-        layers: dict of layer name to (kernel, bias), as in VGG19.
-        images: list of float32 RGB images in [0, 1], shape (1, H, W, 3).
-        pooling: "max" or "average".
-
-    Returns:
-        dict like layers.
+    the scale of each layer: relu(x / m) = relu(x) / m for m > 0. images is a list of float32 RGB images in [0, 1],
+    shape (1, H, W, 3).
     """
-    normalised, previous_mean, kind = {}, 1.0, "MAX" if pooling == "max" else "AVG"
-    activations = [preprocess_image(image) for image in images]
-    for name in LAYER_NAMES:
-        if name.endswith("conv1") and name != LAYER_NAMES[0]:
-            activations = [tf.nn.pool(a, (2, 2), kind, (2, 2), "VALID") for a in activations]
-        if name in layers:
-            kernel, bias = layers[name]
-            activations = [tf.nn.relu(tf.nn.conv2d(a, kernel, 1, "SAME") + bias) for a in activations]
-            mean = float(np.mean([tf.reduce_mean(a) for a in activations])) or previous_mean
-            normalised[name] = (kernel * (previous_mean / mean), bias / mean)  # its input comes divided, too
-            previous_mean = mean
+    network = get_layer_outputs(VGG19("", "", layers, pooling), list(layers))
+    activations = [network(preprocess_image(image)) for image in images]
+    normalised, before = {}, 1.0
+    for (name, (kernel, bias)), of_layer in zip(layers.items(), zip(*activations, strict=True), strict=True):
+        mean = float(np.mean([tf.reduce_mean(a) for a in of_layer])) or before
+        normalised[name] = (kernel * (before / mean), bias / mean)  # its input comes divided, too
+        before = mean
     return normalised
 
 

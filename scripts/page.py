@@ -55,11 +55,7 @@ if getattr(globals().get("run"), "folder", None):
 def save_page(notebook, path, result="", base=""):
     """Write an executed notebook as a page under the next free name like a path, and return that.
 
-    Args:
-        notebook: nbformat notebook.
-        path: pathlib.Path; its last part may be of any length and in any letters.
-        result: what the page opens with, from show_run.
-        base: folder of the notebook's own pictures.
+    The page opens with a result, from show_run; base is the folder of the notebook's own pictures.
     """
     notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:
@@ -79,13 +75,10 @@ def save_page(notebook, path, result="", base=""):
 
 
 def show_run(picture, sources, facts, saved):
-    """Return what the page of a run opens with, in HTML.
+    """Return what the page of a run opens with, in HTML: its picture, from a path, its sources and its settings.
 
-    Args:
-        picture: path of the result.
-        sources: list of JPEGs in base64, of the photo and the paintings.
-        facts: dict, from the run's settings.json.
-        saved: dict of the settings that the notebook has.
+    sources are JPEGs in base64, of the photo and the paintings; facts is settings.json, and saved a dict of the
+    settings that the notebook has.
     """
     with Image.open(picture) as image:
         image = image.convert("RGB")

@@ -1,7 +1,7 @@
 """Paint and compose the pictures of the README and the notebook, in images/examples.
 
-    python scripts/authors/make_examples.py          all of it: about 50 minutes on two cores
-    python scripts/authors/make_examples.py strips   one of: strips, gallery, both, controls, coarse, large
+    python scripts/authors/make_examples.py          all of it: about 45 minutes on two cores
+    python scripts/authors/make_examples.py strips   one of: strips, both, controls, coarse, large
 
 Each picture is painted with the notebook's own cells and the stand-in weights into output/examples; what is finished
 there is not painted again.
@@ -34,10 +34,9 @@ def paint(name, photo=PHOTOS[0], painting=PAINTINGS[0], notebook=None, **setting
     return Image.open(folder / "generated_image.png").convert("RGB")
 
 
-def source(name, size=None):
-    """Return a bundled picture, cut and scaled to a size if one is given."""
-    picture = Image.open(ROOT / "images" / f"{name}.jpg").convert("RGB")
-    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS) if size else picture
+def source(name):
+    """Return a bundled picture."""
+    return Image.open(ROOT / "images" / f"{name}.jpg").convert("RGB")
 
 
 def scaled(picture, width=100_000, height=100_000):
@@ -71,15 +70,6 @@ def strips():
         name = f"{photo}-{painting}"
         row = source(photo), source(painting), paint(name, photo, painting)
         save(name, 90, [scaled(picture, height=300) for picture in row])
-
-
-def gallery():
-    """Write three photos by three paintings, with the paintings above and the photos on the left."""
-    rows = [[Image.new("RGB", (360, 264), "white"), *(source(name, (360, 264)) for name in PAINTINGS)]]
-    for photo in PHOTOS:
-        results = [paint(f"{photo}-{painting}", photo, painting) for painting in PAINTINGS]
-        rows.append([scaled(picture, width=360) for picture in (source(photo, results[0].size), *results)])
-    save("gallery", 88, *rows)
 
 
 def both():
@@ -122,6 +112,6 @@ def large():
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    makers = {maker.__name__: maker for maker in (strips, gallery, both, controls, coarse, large)}
+    makers = {maker.__name__: maker for maker in (strips, both, controls, coarse, large)}
     for chosen in sys.argv[1:] or makers:
         makers[chosen]()
