@@ -4,12 +4,17 @@ import re
 import traceback
 from pathlib import Path
 
+import numpy as np
+
+from nst.backend import tf
 from nst.errors import RunError
 
 HOUSE = Path(__file__).parent
+MODULE = "<module>"  # the name of what stands in a cell outside of all functions
 OF_AUTOGRAPH = "tf__"  # how tf.function names what it makes of a function
 HINTS = {  # what is read in an error: what it is likely to mean
     "bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
+    "equal, but are": "A cost must be one number, and a Gram matrix (n_C, n_C).",
     "None": "None comes from a function that returns nothing, or is the gradient of what does not depend on it.",
     "No gradients": "The cost must depend on the picture, and be computed within the tape.",
     "Symbolic": "A step becomes a graph: compute with TensorFlow alone, without float(), NumPy or .numpy().",
@@ -39,7 +44,8 @@ def own_error(error):
     values = next(f.f_locals for f in reversed(frames) if f.f_code.co_name in (function, OF_AUTOGRAPH + function))
     names = dict.fromkeys(re.findall(r"\w+", line))
     at_hand = [f"{name} {brief}" for name in names if name in values and (brief := _brief(values[name]))]
-    lines = [f"In {function}, line {number} of its cell:\n    {line}\n{kind}: {_shortened(message)}"]
+    where = f"line {number} of the cell" if function == MODULE else f"{function}, line {number} of its cell"
+    lines = [f"In {where}:\n    {line}\n{kind}: {_shortened(message)}"]
     lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
     lines += [hint for word, hint in HINTS.items() if word in message]
     return RunError("\n".join(lines))
@@ -47,8 +53,9 @@ def own_error(error):
 
 def _in_eager(error):
     """Return the innermost function of a cell, the number of its line, and the line."""
-    entries = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if f.f_globals.get("__name__") == "__main__"]
-    if not entries or entries[-1][0].f_code.co_name == "<module>":
+    walked = list(traceback.walk_tb(error.__traceback__))
+    entries = [entry for entry in walked if entry[0].f_globals.get("__name__") == "__main__"]
+    if not entries or (entries[-1][0].f_code.co_name == MODULE and entries[-1] != walked[-1]):
         return None
     (summary,) = traceback.StackSummary.extract(entries[-1:])
     return summary.name, summary.lineno, summary.line
@@ -70,7 +77,7 @@ def _shortened(message):
 
 def _brief(value):
     """Return a value in a word: its shape or what it is; None for what a word does not say."""
-    if getattr(value, "shape", None) is not None:
+    if isinstance(value, (tf.Tensor, tf.Variable, np.ndarray)):  # what a graph has not assigned has any attribute
         return str(tuple(value.shape))
     if isinstance(value, (list, tuple)):
         return f"({type(value).__name__} of {len(value)})"

@@ -1,25 +1,44 @@
-"""The costs that a lesson hands over: each a finite number, or a sentence that says what is likely wrong."""
+"""The costs that a lesson hands over: each a finite number that a picture changes, or a sentence that says why not."""
 
 import math
 
 from nst.errors import RunError
 
 WEIGHTS = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
+ENORMOUS = 1e6  # a weight from which on it is the likely cause, not a function
 
 
-def as_number(name, cost):
-    """Return a cost as a float.
+def as_numbers(costs):
+    """Return a dict of name to float of costs.
+
+    Args:
+        costs: dict of name to scalar, the sum of the others first: of these is told first what is wrong.
 
     Raises:
-        RunError: it is None, or more than one number.
+        RunError: one is None, or more than one number.
     """
+    numbers = {name: _as_number(name, cost) for name, cost in reversed(costs.items())}
+    return {name: numbers[name] for name in costs}
+
+
+def _as_number(name, cost):
     if cost is None:
-        raise RunError(f"{name} is None: a function that computes it returns nothing.")
+        raise RunError(f"{name} is None: the function that computes it returns nothing.")
     try:
         return float(cost)
     except (TypeError, ValueError):
         shape = getattr(cost, "shape", type(cost).__name__)
-        raise RunError(f"{name} must be one number, and is {shape}: add it up in the function.") from None
+        raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
+
+
+def unmoved(history):
+    """Return a sentence on the costs that the first step has left as they were, if there are any."""
+    first, second = history[:2]
+    names = [name for name, cost in costs_of(first).items() if second[name] == cost]
+    return names and (
+        f"The first step has not changed {', '.join(names)}: nothing is left to improve, or what computes it does not "
+        "look at the generated image."
+    )
 
 
 def not_finite(costs, settings, epoch, kept):
@@ -31,15 +50,15 @@ def not_finite(costs, settings, epoch, kept):
         epoch: its number.
         kept: epochs after which the picture is kept, 0 for none.
     """
-    wrong = ", ".join(name for name, cost in costs.items() if not math.isfinite(cost)) or "the picture"
-    likely = ""
-    if weights := {name: settings[name] for name in WEIGHTS if name in settings}:
-        name = max(weights, key=weights.get)
-        likely = f"The likely cause is {name} = {weights[name]:g}, which outweighs the others: lower it. "
+    wrong = [name for name, cost in costs.items() if not math.isfinite(cost)] or ["the picture"]
+    weights = {name: settings[name] for name in WEIGHTS if name in settings}
+    name = max(weights, key=weights.get, default="")
+    likely = f"Look at the function of {wrong[-1]}" if wrong[-1] in costs else "Look at the functions of the costs"
+    likely += ": a division by 0, a logarithm of 0, or a root of 0, whose slope is not finite."
+    if weights.get(name, 0.0) > ENORMOUS:
+        likely = f"The likely cause is {name} = {weights[name]:g}, which outweighs the others: lower it."
     picture = f" The picture is that after epoch {kept} again." if kept else ""
-    return RunError(
-        f"In epoch {epoch} not finite: {wrong}. {likely}If you have edited a function, look at it first.{picture}"
-    )
+    return RunError(f"In epoch {epoch} not finite: {', '.join(wrong)}. {likely}{picture}")
 
 
 def costs_of(row):

@@ -13,6 +13,7 @@ from pathlib import Path
 import nst.table
 from nst.context import Context, running
 from nst.errors import SettingsError
+from nst.settings import check_names
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = "neural_style_transfer.ipynb"
@@ -52,22 +53,24 @@ class Lesson:
             raise SettingsError(f"{named} is no lesson: it has no cell tagged settings, or none tagged training.")
         self.cells = [(source, tags) for source, tags in cells[: training + 1] if "shows" not in tags]
         sources = [source for source, tags in self.cells if "settings" not in tags]
+        self._settings = [source for source, tags in self.cells if "settings" in tags]
         self.sha256 = hashlib.sha256("\n\n".join(sources).encode()).hexdigest()
 
     def settings(self):
         """Return the settings as they are saved, a dict. Nothing but the cells of settings is executed.
 
         Raises:
-            SettingsError: a cell of settings needs more than itself.
+            SettingsError: a cell of settings needs more than itself, or has a misspelt name.
         """
         namespace = {"nst_utils": nst.table}  # for a lesson that adds a line to the table
-        for source, _ in (cell for cell in self.cells if "settings" in cell[1]):
+        for source in self._settings:
             try:
                 exec(source, namespace)
             except Exception as error:
                 raise SettingsError(
                     f"A cell of settings in {self.name} does not stand alone: {error}. Keep in it what it needs."
                 ) from None
+        check_names(self._settings)
         return {name: namespace[name] for name in nst.table.SETTINGS if name in namespace}
 
     def functions(self):
@@ -87,7 +90,7 @@ class Lesson:
         Returns:
             dict of all names that the cells have defined, such as compute_content_cost, or run.
         """
-        namespace = {"__name__": "__main__"}
+        namespace = {"__name__": "__main__", "In": self._settings}
         with running(Context(settings or {}, watch, self.name, self.sha256)):
             for source, _ in self.cells[:-1]:
                 run_cell(source, namespace)

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from nst.costs import costs_of
+from nst.errors import RunError
 from nst.images import to_uint8
 
 
@@ -64,6 +65,9 @@ def plot_costs(history):
     Args:
         history: list of rows, from Run.
     """
+    if not history:
+        print("No step was done in this run, so there are no costs.")
+        return
     figure = Figure(figsize=(8, 4), layout="constrained")
     _draw_costs(figure.subplots(), history)
     show_figure(figure, "costs over epochs")
@@ -80,7 +84,12 @@ def show_snapshots(paths, most=6):
     Args:
         paths: list of pathlib.Path, from Run.snapshots.
         most: how many at the most, 2 or more.
+
+    Raises:
+        RunError: there are none.
     """
+    if not paths:
+        raise RunError("Nothing was painted in this run, so there are no snapshots.")
     chosen = spread(paths, most)
     images = []
     for path in chosen:
@@ -292,8 +301,6 @@ def _draw_image(axes, image):
 
 
 def _draw_costs(axes, history):
-    if not history:
-        return
     epochs = [row["epoch"] for row in history]
     costs = {name: [row[name] for row in history] for name in costs_of(history[0])}
     for name, values in costs.items():

@@ -14,7 +14,7 @@ from nst.backend import device, graphs_forgotten, tf
 from nst.blame import own_error
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import as_number, not_finite
+from nst.costs import as_numbers, not_finite, unmoved
 from nst.errors import NSTError, RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
@@ -76,7 +76,8 @@ class Run:
         snapshots: list of pathlib.Path.
         content_image, style_images: float32 RGB images in [0, 1], shape (1, H, W, 3), of the size last begun.
         generated_image: the image last painted, likewise, made of the variables that are trained.
-        picture: the same as KEEP_COLOURS and STYLE_MASKS want it: what is shown and saved.
+        picture: the same as KEEP_COLOURS and STYLE_MASKS want it: what is shown and saved. These four raise a RunError
+            when nothing was painted.
         tiled: whether the size last begun is looked at in tiles, and its step so cannot be a tf.function.
         plan: list of (size, epochs).
         title: text that names the settings on which the picture depends most.
@@ -97,7 +98,7 @@ class Run:
         self.plan = plan(settings, self._shapes)
         self._epochs = sum(epochs for _, epochs in self.plan)
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
-        self._records = self._sources = self._painted = self._variables = self.content_image = self.style_images = None
+        self._records = self._sources = self._painted = self._variables = None
         self._guides, self._end = (), 0  # of the current size: the epoch with which it ends
         self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
         turned = [f"{name.lower()} {settings[name]:g}" for name in ("ALPHA", "BETA") if name in settings]
@@ -116,12 +117,20 @@ class Run:
         return self._stop.is_set()
 
     @property
+    def content_image(self):  # noqa: D102
+        return _begun(self._sources).content_image
+
+    @property
+    def style_images(self):  # noqa: D102
+        return _begun(self._sources).style_images
+
+    @property
     def generated_image(self):  # noqa: D102
-        return self._image()
+        return _begun(self._painted) and self._image()
 
     @property
     def picture(self):  # noqa: D102
-        return self._painted.finish(self._image())
+        return _begun(self._painted).finish(self._image())
 
     @property
     def tiled(self):  # noqa: D102
@@ -178,7 +187,6 @@ class Run:
             if done or (self._stop.is_set() and self._variables is not None):  # the first is always begun
                 continue
             self._sources, self._number = load_sources(self.settings, length), number
-            self.content_image, self.style_images = self._sources[:2]
             self._guides = self._look.guides(self._sources.masks)
             if before and before["size"] == number:
                 self._start = before["start"]
@@ -221,13 +229,15 @@ class Run:
         Args:
             **costs: scalars by name, the same in each epoch; the first is what is minimised, such as J.
         """
-        costs = {name: as_number(name, cost) for name, cost in costs.items()}  # waits for the step to end
+        costs = as_numbers(costs)  # waits for the step to end
         total = float(tf.reduce_sum(self.generated_image))  # a ReLU makes zero of NaN: costs alone do not show it
         if not all(map(math.isfinite, (*costs.values(), total))):
             raise self._not_finite(costs)
         now = time.perf_counter()
         self.history.append({"epoch": len(self.history), "seconds": round(now - self._started, 3), **costs})
         done = len(self.history)
+        if done == 2 and (sentence := unmoved(self.history)):
+            self._view.say(sentence)
         snapshot = done % self.settings.SAVE_EVERY == 0 or done == self._end
         if snapshot or now - self._saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save(snapshot)
@@ -266,6 +276,7 @@ class Run:
             try:
                 if kind is not None and not self.history and not self.settings.RESUME:
                     self._records.discard()
+                    self._sources = self._painted = None
                 elif math.isfinite(self._saved):  # else a run that goes on stays as it was
                     self._finish(checkpoint=kind is None)
             except RunError:
@@ -317,3 +328,10 @@ class Run:
         if self._stop.is_set() and not self._ending:
             raise KeyboardInterrupt  # asked twice: do not wait for the step
         self.stop()
+
+
+def _begun(sources):
+    """Return the Sources of a run that has painted, and of any other say that it has not."""
+    if sources is None:
+        raise RunError("Nothing was painted in this run. Mend what its training cell says, and run that cell again.")
+    return sources

@@ -13,6 +13,7 @@ from nst.table import SETTINGS
 
 KINDS = {str: "a text in quotes", bool: "True or False", int: "a whole number", float: "a number", list: "a list"}
 TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+SAID = {}  # what was said last of each setting that comes from elsewhere
 
 
 class Settings(dict):
@@ -40,19 +41,46 @@ def read_settings(namespace):
     """Return the settings of a namespace as they are now, or as what wins over them has them: see decide.
 
     Args:
-        namespace: dict that holds them, such as globals().
+        namespace: dict that holds them, such as globals(); its "In", if it has one, are the cells that made it.
 
     Returns:
         Settings: those names of the table that the namespace has.
 
     Raises:
-        SettingsError: a misspelt name, or as decide.
+        SettingsError: as check_names and decide.
     """
-    mine = [name for name in namespace if name.isupper() and not name.startswith("_") and name not in SETTINGS]
-    for name in SETTINGS:
-        if name not in namespace and (near := difflib.get_close_matches(name, mine, n=1, cutoff=0.75)):
-            raise SettingsError(f"{name} is missing, and {near[0]} is no setting: write {name}.")
+    check_names(namespace.get("In", ()))
     return decide({name: namespace[name] for name in SETTINGS if name in namespace}, current().settings)
+
+
+def check_names(cells):
+    """Look whether a cell that sets a setting also sets a plain value whose name is like one and is none.
+
+    Args:
+        cells: sources of the cells that have been executed, in order: one that has been mended and run again counts.
+
+    Raises:
+        SettingsError: there is such a name.
+    """
+    wrong = []  # name, the setting that is meant, and those beside it
+    for names in map(_plain_names, cells):
+        if right := names & SETTINGS.keys():
+            wrong = [(name, meant, beside) for name, meant, beside in wrong if not (meant in right or beside <= right)]
+            for name in sorted(names - right):
+                near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.75)
+                wrong += [(name, meant, right) for meant in near]
+    for name, meant, _ in wrong:
+        raise SettingsError(f"{name} is no setting. Do you mean {meant}?")
+
+
+def _plain_names(cell):
+    """Return the names to which the top level of a cell assigns values without calling anything."""
+    try:
+        statements = [line for line in ast.parse(cell).body if isinstance(line, ast.Assign)]
+    except SyntaxError:  # the cell has failed
+        return set()
+    plain = [line for line in statements if not any(isinstance(part, ast.Call) for part in ast.walk(line.value))]
+    return {target.id for line in plain for target in line.targets if isinstance(target, ast.Name)}
 
 
 def decide(notebook, explicit=None, environ=None):
@@ -65,7 +93,7 @@ def decide(notebook, explicit=None, environ=None):
         notebook: dict of the settings of a lesson.
         explicit: dict of those that a call, a panel or a command line gives. Of a lesson's own run it is what the
             program that runs it gives (nst.context).
-        environ: dict of environment variables; os.environ when None. What a variable changes is printed.
+        environ: dict of environment variables; os.environ when None. What a variable changes is printed, once.
 
     Returns:
         Settings with the notebook's names, checked.
@@ -83,19 +111,26 @@ def decide(notebook, explicit=None, environ=None):
         if name not in SETTINGS:
             raise SettingsError(f"{variable} is no setting.{_do_you_mean(name, SETTINGS, 'NST_')}")
         if name not in notebook:
-            print(f"{variable} is passed over: this lesson has no {name}.")
+            _say(variable, f"{variable} is passed over: this lesson has no {name}.")
         elif name not in explicit:
             variables[name] = _from_text(name, environ[variable])
-            print(f"{name} = {variables[name]!r} (from {variable})")
+            _say(variable, f"{name} = {variables[name]!r} (from {variable})")
     values = {**notebook, **variables, **explicit}
     rank = {name: 2 * (name in explicit) + (name in variables) for name in ("IMAGE_SIZE", "SIZES")}
     if rank["IMAGE_SIZE"] > rank["SIZES"] and "SIZES" in values:
         values["SIZES"] = []
     settings = check_settings(values)
     if settings.SIZES and settings.SIZES[-1] != settings.IMAGE_SIZE:
-        print(f"IMAGE_SIZE = {settings.SIZES[-1]} (the last of SIZES)")
+        _say("SIZES", f"IMAGE_SIZE = {settings.SIZES[-1]} (the last of SIZES)")
         settings["IMAGE_SIZE"] = settings.SIZES[-1]
     return settings
+
+
+def _say(name, text):
+    """Print what is said under a name, unless that was said last."""
+    if SAID.get(name) != text:
+        print(text)
+    SAID[name] = text
 
 
 def _do_you_mean(name, names, before=""):

@@ -40,7 +40,8 @@ class Look:
         regions: number of regions that guides will tell apart.
 
     Raises:
-        RunError: even with tiles the memory is too small. The message says the largest IMAGE_SIZE that fits.
+        RunError: reduce returns something else; or even with tiles the memory is too small, where the message says the
+            largest IMAGE_SIZE that fits.
     """
 
     def __init__(self, network, reduce, tile, shape, regions=0):
@@ -49,8 +50,7 @@ class Look:
         self.strides = [1024 // output[1] for output in shapes]
         self._places = []  # pixels per place of what is kept of each place, 0 for means
         for stride, output in zip(self.strides[:-1], shapes[:-1], strict=True):
-            kept = reduce(tf.zeros((1, 64 // stride, 512 // stride, output[-1])))
-            self._places.append(stride * round(512 // stride / kept.shape[2]) if kept.shape.rank == 4 else 0)
+            self._places.append(stride * _width_of_places(reduce, 512 // stride, output[-1]))
         self._places += self.strides[-1:]
         self.stride, reach = 1, 0  # pixels per cell of the deepest layer; pixels that it sees beyond its own cell
         for layer in reversed(network.layers):
@@ -270,6 +270,21 @@ class Look:
         geometry = (bool(upstream), bool(guides), *pixels.shape, *((part.start, part.stop) for part in inner))
         inputs = (pixels, *guides, *upstream)
         return self._graph(geometry, backwards if upstream else look, *inputs)(*inputs)
+
+
+def _width_of_places(reduce, width, channels):
+    """Return the width of the places that reduce keeps of a layer, in positions, or 0 if it keeps a mean over all."""
+    kept = [reduce(tf.zeros((1, 16, columns, channels))) for columns in (8, 16)]
+    if not all(map(tf.is_tensor, kept)):
+        raise RunError(f"{reduce.__name__} returns {type(kept[0]).__name__}, no tensor: let it end with return.")
+    if kept[0].shape.rank == 4:
+        return round(width / reduce(tf.zeros((1, 16, width, channels))).shape[2])
+    if kept[0].shape != kept[1].shape:
+        raise RunError(
+            f"{reduce.__name__} returns {kept[0].shape} for 128 positions and {kept[1].shape} for 256. It must forget "
+            "the positions: a Gram matrix A Aᵀ has a row and a column per channel, whatever the size of the picture."
+        )
+    return 0
 
 
 def look(network, image):

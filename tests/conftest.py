@@ -18,6 +18,7 @@ from PIL import Image
 
 import nst.costs
 import nst.records
+import nst.settings
 import nst_utils
 from nst.backend import tf
 from nst.layers import LAYER_NAMES
@@ -53,8 +54,9 @@ def run_python(program, **environment):
 
 @pytest.fixture(autouse=True)
 def in_the_repository(monkeypatch):
-    """Run every test where a reader runs the notebook."""
+    """Run every test where a reader runs the notebook, as in a new kernel."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(nst.settings, "SAID", {})
 
 
 @pytest.fixture(scope="session")

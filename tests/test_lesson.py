@@ -105,7 +105,7 @@ def test_a_program_that_runs_a_lesson_decides_and_watches(folder, monkeypatch, c
     run = Lesson().run(settings, lambda run: view)["run"]
     assert (len(run.history), run.settings.SEED) == (2, 4), "it wins over a variable, and this over the notebook"
     assert (said, epochs) == (["Painting with tiny weights in float32 on CPU."], [(1, False), (2, True)])
-    assert capsys.readouterr().out == "SEED = 4 (from NST_SEED)\n" * 2, "each time that the settings are read"
+    assert capsys.readouterr().out == "SEED = 4 (from NST_SEED)\n", "once, however often the settings are read"
     facts = facts_of(run.folder)
     assert (facts["lesson"]["notebook"], facts["lesson"]["cells"]) == (NOTEBOOK.name, Lesson().sha256)
     names = Lesson().run({"BETA": 7.0}, train=False)
@@ -185,6 +185,14 @@ def test_settings_of_a_lesson_are_read_without_the_rest_of_it(tmp_path):
     write_lesson(path, edit=replace("EPOCHS = 5", "EPOCHS = len(run.plan)"))
     with pytest.raises(SettingsError, match="settings in lesson.ipynb does not stand alone: name 'run' is not defined"):
         Lesson(path).settings()
+
+
+@pytest.mark.parametrize("name", ["paint", "compare", "Panel"])
+def test_a_misspelt_name_among_saved_settings_is_told(tmp_path, name):
+    path = write_lesson(tmp_path / "lesson.ipynb", edit=replace("BETA = 40.0", "BETA = 40.0\nbetta = 800.0"))
+    for call in (getattr(nst_utils, name), lambda lesson, **settings: Lesson(lesson).run(train=False)):
+        with pytest.raises(SettingsError, match="^betta is no setting. Do you mean BETA"):
+            call(lesson=str(path), ALPHA=[1, 2])
 
 
 def test_functions_are_described_by_their_sources(lesson):

@@ -63,7 +63,7 @@ def test_figures_are_shown_as_jpeg_with_a_text(shown, picture, tmp_path):
 
 def test_outside_a_notebook_figures_are_a_line_of_text(capsys, picture):
     plots.show_images([picture(30, 40)], ["a picture"])
-    plots.plot_costs([])
+    plots.plot_costs(HISTORY)
     plots.LiveView([(40, 3)], "alpha 10   40 px").update(picture(30, 40), HISTORY, last=True)
     assert capsys.readouterr().out.startswith("a picture\ncosts over epochs\nalpha 10   40 px   epoch 3/3   J 25 ")
 
@@ -71,9 +71,15 @@ def test_outside_a_notebook_figures_are_a_line_of_text(capsys, picture):
 def test_all_kinds_of_costs_can_be_drawn(shown):
     style_alone = [row | {"J_content": 0.0} for row in HISTORY]  # the other's weight is 0
     other_names = [{"epoch": n, "seconds": 1.0, "loss": 3.0, "J_of_one_layer": 2.0, "J_": 1.0} for n in range(2)]
-    for history in ([], HISTORY[:1], style_alone, other_names):
+    for history in (HISTORY[:1], style_alone, other_names):
         plots.plot_costs(history)
-    assert len(shown) == 4
+    assert len(shown) == 3
+
+
+def test_of_a_run_without_a_step_no_costs_are_drawn(shown, capsys):
+    """It may have been stopped."""
+    plots.plot_costs([])
+    assert (shown, capsys.readouterr().out) == ([], "No step was done in this run, so there are no costs.\n")
 
 
 # ---- a grid

@@ -189,20 +189,82 @@ def test_weight_that_is_far_too_large_is_named_and_the_last_picture_is_kept(fold
         assert np.array_equal(checkpoint["image"], run.generated_image), "the checkpoint's picture"
 
 
+TWO_LAYERS = {"STYLE_LAYERS": [("block1_conv1", 0.5), ("block2_conv1", 0.5)]}
+TILES = {"IMAGE_SIZE": 96, "TILE": 64}
+SUM, NO_SUM = "return tf.reduce_sum((a_C - a_G) ** 2)", "return (a_C - a_G) ** 2"
+NONE = ".*At hand: .* None.*\nNone comes from a function that returns nothing"
+TRANSPOSED, TALL = "A = tf.transpose(tf.reshape(a, (n_H * n_W, n_C)))", "A = tf.reshape(a, (n_H * n_W, n_C))"
+GROWS = r"^mean_gram_matrix returns \(128, 128\) for 128 positions and \(256, 256\) for 256. It must forget"
+SHAPES = r"^In gram_matrix, line 11 of its cell:\n +return .*\(A, A\)\n.*: Matrix size-incompatible: .*\nAt hand: A \(2"
+
+
 @pytest.mark.parametrize(
-    ("cost", "message"),
+    ("old", "new", "settings", "message"),
     [
-        (None, "is None: a function that"),
-        (tf.ones(3), r"must be one number, and is \(3,\)"),
-        (math.nan, "In epoch 5 not"),
+        ("return tf.reduce_sum((a_C", "tf.reduce_sum((a_C", {}, r"(?s)^In total_cost, line 3 .*" + NONE),
+        ("return tf.reduce_sum((a_C", "tf.reduce_sum((a_C", TILES, r"(?s)^In total_cost, line 3 .*" + NONE),
+        ("return tf.cast(alpha", "tf.cast(alpha", {}, "(?s)^In train_step, line 11 .*hand: J None.*\nNone comes"),
+        ("return J, J_content", "J, J_content", {}, r"(?s)^In line 9 of the cell:.*J_style = step.*\nNone comes from"),
+        ("return J, J_content, J_style", "return J, J_content, None", {}, "^J_style is None: the function that"),
+        (SUM, NO_SUM, {}, r"^J_content must be one number, and is \(1, 22, 32, 3\): add it up in its function"),
+        ("return tf.reduce_sum(diff", "return (diff", {}, r"^J_style must be one number, and is \(2, 2\)"),
+        (
+            "return tf.reduce_sum(diff",
+            "return (diff",
+            TWO_LAYERS,
+            r"(?s)^In compute_style_cost.* are 2 and 3.*\nA cost must",
+        ),
+        ("return gram_matrix(A) /", "gram_matrix(A) /", {}, "^mean_gram_matrix returns NoneType, no tensor: let it"),
+        (
+            "return tf.matmul(A, A, tr",
+            "tf.matmul(A, A, tr",
+            {},
+            "(?s)^In mean_gram_matrix.*return gram_matrix.*\nNone comes from",
+        ),
+        (TRANSPOSED, TALL, {}, GROWS),
+        ("matmul(A, A, transpose_b=True)", "matmul(A, A)", {}, SHAPES),
+        ("return tf.cast(", "return tf.sqrt(J_content) + tf.cast(", {}, "^In epoch 0 not finite: the picture. Look at"),
+        ("/ (4 * n_C", "/ (0 * n_C", {}, "^In epoch 0 not finite: J, J_style. Look at the function of J_style: a div"),
+        ("[(gradient, gen", "[(None, gen", {}, r"(?s)^In train_step.*optimizer.apply_.*\nThe cost must depend"),
     ],
 )
-def test_cost_that_is_no_number_ends_the_run_with_a_sentence(folder, cost, message):
-    names, costs = prepare(OUTPUT_DIR=str(folder), EPOCHS=9), {"J": 1.0, "J_content": 0.0, "J_style": cost}
-    record = nst_utils.Run.record
+def test_an_edited_function_that_goes_wrong_is_told_in_a_sentence(folder, old, new, settings, message):
+    """In the first step, with the line or the cost; and below it nothing is shown as if it were painted."""
+    names = prepare(**settings)
+    edit_cell(names, old, new)
     with pytest.raises(nst_utils.RunError, match=message):
+        train(names)
+    for name in ("picture", "generated_image", "content_image", "style_images"):
+        with pytest.raises(nst_utils.RunError, match="^Nothing was painted in this run. Mend what its"):
+            getattr(names["run"], name)
+    with pytest.raises(nst_utils.RunError, match="^Nothing was painted in this run, so there are no snapshots"):
+        nst_utils.show_snapshots(names["run"].snapshots)
+
+
+def test_errors_of_the_helpers_stay_as_they_are(folder, monkeypatch):
+    """In full: a line of the training cell would say nothing of them."""
+    monkeypatch.setattr(nst_utils.Run, "look_at_style", lambda run, images: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        paint()
+
+
+@pytest.mark.parametrize("cost", ["tf.constant(3.0)", "tf.reduce_sum(a_C ** 2)"])
+def test_a_cost_that_no_picture_changes_is_told(folder, capsys, cost):
+    names = prepare()
+    edit_cell(names, "return tf.reduce_sum((a_C - a_G) ** 2) / (4 * n_H * n_W * n_C)", f"return {cost}")
+    train(names)
+    said = "The first step has not changed J_content: nothing is left to improve, or what computes it does not look at"
+    assert capsys.readouterr().out.count(said) == 1
+    paint()
+    assert "The first step" not in capsys.readouterr().out
+
+
+def test_cost_that_is_no_number_later_ends_the_run_with_a_sentence(folder):
+    names, record = prepare(OUTPUT_DIR=str(folder), EPOCHS=9), nst_utils.Run.record
+    costs = {"J": 1.0, "J_content": 0.0, "J_style": math.nan}
+    with pytest.raises(nst_utils.RunError, match="In epoch 5 not finite: J_style. .*after epoch 4 again"):
         train(names, lambda run: record(run, **costs) if len(run.history) == 5 else None)
-    assert len(names["run"].history) == facts_of(folder)["epochs_done"]
+    assert len(names["run"].history) == facts_of(folder)["epochs_done"] == 4
 
 
 def test_exhausted_memory_names_what_to_lower(folder):
