@@ -6,38 +6,15 @@ A line in: {"folder": where to paint, "settings": those that count}. Lines out: 
 
 import json
 import os
-import queue
 import sys
-import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 from nst.errors import ImageError, NSTError, SettingsError
-from nst.lesson import Lesson
-
-ROOT = Path(__file__).resolve().parent.parent
-SECONDS_IDLE = 60.0  # then it ends by itself: the program that wanted the pictures may be gone
-
-
-def _requests():
-    """Yield what is asked for, and end the process at once when the worker has gone."""
-    lines = queue.SimpleQueue()
-
-    def read():
-        for line in sys.stdin:
-            lines.put(line)
-        os._exit(1)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            yield json.loads(lines.get(timeout=SECONDS_IDLE))
-        except queue.Empty:
-            return
+from nst.lesson import ROOT, Lesson
 
 
 def main():
-    """Paint what is asked for until no more is."""
+    """Paint what is asked for until no more is, or an answer finds that the worker has gone."""
     answers, sys.stdout = sys.stdout, sys.stderr
     lesson = Lesson(ROOT / sys.argv[1])
 
@@ -45,7 +22,7 @@ def main():
         print(json.dumps(fields), file=answers, flush=True)
 
     view = SimpleNamespace(say=print, update=lambda image, history, last: answer(epoch=len(history)))
-    for request in _requests():
+    for request in map(json.loads, sys.stdin):
         settings = request["settings"]
         if settings.get("WEIGHTS", "").endswith(".h5"):
             settings["WEIGHTS"] = str(ROOT / settings["WEIGHTS"])

@@ -105,11 +105,8 @@ def _nearest_names(path):
         near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)
         if near:
             return f" In {folder} there is: {', '.join(near)}."
-    return (
-        f" There is no picture in {path.parent}."
-        if path.parent.is_dir()
-        else f" There is no folder {path.parent} either."
-    )
+    missing = f"picture in {path.parent}" if path.parent.is_dir() else f"folder {path.parent} either"
+    return f" There is no {missing}."
 
 
 @functools.cache

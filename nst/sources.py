@@ -65,12 +65,11 @@ def load_sources(settings, size):
     if settings.KEEP_COLOURS == "match":
         style_images = [match_colours(image, content_image) for image in style_images]
     masks = load_masks(settings.STYLE_MASKS, content_image.shape[1:3])
-    parts = [None] * len(style_images)
-    if settings.STYLE_PARTS:
-        shapes = [image.shape[1:3] for image in style_images]
-        parts = [
-            load_masks([path], shape, "STYLE_PARTS") for path, shape in zip(settings.STYLE_PARTS, shapes, strict=True)
-        ]
+    paths = settings.STYLE_PARTS or [None] * len(style_images)
+    parts = [
+        path and load_masks([path], image.shape[1:3], "STYLE_PARTS")
+        for path, image in zip(paths, style_images, strict=True)
+    ]
     weights = [weight for _, weight in style_pictures(settings.STYLE_IMAGE)]
     return Sources(content_image, style_images, masks, parts, weights, settings.KEEP_COLOURS)
 

@@ -64,15 +64,10 @@ class Look:
         self.tile = self._choose_tile(tile, *shape)
 
     def __call__(self, image, guides=()):
-        """Return a list with an entry per layer of the network.
+        """Return what is seen in an image, float32 RGB in [0, 1], shape (1, H, W, 3): a list with an entry per layer.
 
-        Args:
-            image: float32 RGB in [0, 1], shape (1, H, W, 3).
-            guides: from self.guides, for this size.
-
-        Returns:
-            The activations, each of shape (1, n_H, n_W, n_C). Of an image in tiles, what reduce makes of all layers but
-            the last instead; with guides, the means of each region, (n_regions, …).
+        These are activations, of shape (1, n_H, n_W, n_C). Of an image in tiles, what reduce makes of all layers but
+        the last instead; with guides, from self.guides for this size, the means of each region, (n_regions, …).
 
         Raises:
             RunError: an image in tiles is looked at within a tf.function, which could not let go of a tile.
@@ -92,11 +87,8 @@ class Look:
         that over the mask's own area, times the root of the mask's share of the picture. So in the style cost each
         region counts by its share, and a small one is painted as strongly as a large one.
 
-        Args:
-            masks: float32 array of shape (n_regions, H, W), values in [0, 1].
-
-        Returns:
-            list of float32 arrays, one per style layer, of shape (n_regions, n_H, n_W); empty for no masks.
+        masks is an array of shape (n_regions, H, W), values in [0, 1]; what is returned a list of float32 arrays, one
+        per style layer, of shape (n_regions, n_H, n_W); empty for no masks.
         """
         guides = []
         for stride in self.strides[:-1] if len(masks) else ():

@@ -69,18 +69,18 @@ def load_vgg19(weights="auto", normalise=True, pooling="max", folder=WEIGHTS_FOL
 
 @functools.lru_cache(maxsize=2)
 def _load(weights, normalise, pooling, folder, stamp):
-    if weights == "auto":
+    if weights == "standin":
+        vgg = _load_standin(folder)
+    elif weights not in ("auto", "imagenet"):
+        vgg = _load_h5(Path(weights), Path(weights).name)
+    else:
         try:
             vgg = _load_imagenet(folder)
         except WeightsError as error:
+            if weights == "imagenet":
+                raise
             print(f"Using the stand-in for VGG19: {error}")
             vgg = _load_standin(folder)
-    elif weights == "imagenet":
-        vgg = _load_imagenet(folder)
-    elif weights == "standin":
-        vgg = _load_standin(folder)
-    else:
-        vgg = _load_h5(Path(weights), Path(weights).name)
     print(f"Weights: {vgg.name}, sha256 {vgg.sha256[:12]}…")
     layers = normalise_activations(vgg.layers, normalisation_images(), pooling) if normalise else vgg.layers
     return vgg._replace(layers=layers, pooling=pooling)
@@ -221,6 +221,7 @@ def get_layer_outputs(vgg, layer_names, precision="float32", cell=1):
     return model
 
 
+@functools.cache
 def choose_precision(precision="auto"):
     """Return the dtype to compute in.
 
@@ -232,11 +233,8 @@ def choose_precision(precision="auto"):
     Returns:
         "float32" or "bfloat16".
     """
-    return _faster_precision() if precision == "auto" else precision
-
-
-@functools.cache
-def _faster_precision():
+    if precision != "auto":
+        return precision
     steps = {}
     for dtype in ("float32", "bfloat16"):
         inputs = tf.ones((1, 128, 128, 64), dtype), tf.fill((3, 3, 64, 64), tf.constant(0.01, dtype))

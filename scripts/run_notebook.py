@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 from nst.errors import NSTError
 from nst.files import write_file
 from nst.lesson import Lesson
+from nst.signals import STOPPING
 from scripts.page import REPORT, save_page, show_run
 from scripts.terminal import Terminal
 
@@ -87,9 +88,8 @@ class Signals:
         self._terminal, self._km, self._folder = terminal, km, folder
         self.received = self.training = self._first = None
         self.ready = False
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):  # as nohup wants it
+        for number in STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number, frame):

@@ -88,13 +88,10 @@ def test_without_tensorflows_private_registry_all_goes_on(monkeypatch):
 @pytest.mark.parametrize(
     ("membership", "groups", "free"),
     [
-        ("0::/app", {"app": (1000, 600, 0)}, 400),
         ("0::/app", {"app": (1000, 600, 150)}, 550),  # files that can be dropped
         ("0::/user/app", {"user": (1000, 700, 0), "user/app": ("max", 600, 0)}, 300),
-        ("0::/user/app", {"user": (1000, 700, 0), "user/app": (900, 800, 0)}, 100),
         ("4:cpu,memory:/x\n0::/", {"": (1000, 600, 0)}, 400),
         ("0::/app", {"app": (1000, 1200, 0)}, 0),
-        ("0::/app", {"another": (1000, 600, 0)}, math.inf),
         (None, {}, math.inf),
     ],
 )

@@ -143,11 +143,10 @@ def test_a_job_may_end_before_its_beginning_is_told(tmp_path, capsys):
     assert "1 painted, 0 there already, 0 failed." in (tmp_path / "log").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
-def test_a_console_that_cannot_show_a_name_ends_nothing(encoding):
+def test_a_console_that_cannot_show_a_name_ends_nothing():
     command = [sys.executable, "-m", "batch", "--content", "雪é.jpg", "--set", "EPOCHS=0"]
-    environment = os.environ | {"PYTHONIOENCODING": encoding}
-    result = subprocess.run(command, env=environment, capture_output=True, encoding=encoding)
+    environment = os.environ | {"PYTHONIOENCODING": "cp932"}
+    result = subprocess.run(command, env=environment, capture_output=True, encoding="cp932")
     assert result.returncode == 2
     assert "?.jpg: there is no such picture" in result.stderr
     assert "EPOCHS = 0 cannot work" in result.stderr
@@ -161,11 +160,11 @@ def job():
     return Job(Settings(copy.deepcopy(SETTINGS)), "palace-wave")
 
 
-def come_back(job, weights=WEIGHTS, state="finished", cells=LESSON.sha256):
+def come_back(job, weights=WEIGHTS, cells=LESSON.sha256):
     """Return what comes back from a worker."""
     names = {f"pictures/{i}/picture.jpg": path for i, path in enumerate(input_files(job.settings))}
     there = with_paths(job.settings, {path: name for name, path in names.items()}.get)
-    facts = {"state": state, "settings": there, "weights": {"sha256": weights}, "lesson": {"cells": cells}}
+    facts = {"state": "finished", "settings": there, "weights": {"sha256": weights}, "lesson": {"cells": cells}}
     for key, setting in (("content_image", "CONTENT_IMAGE"), ("style_image", "STYLE_IMAGE")):
         facts[key] = {"file": there[setting], "sha256": sha256_of(job.settings[setting])}
     buffer = io.BytesIO()
@@ -220,7 +219,7 @@ def test_folders_that_are_not_whole_do_not_count(tmp_path, job):
     assert Paintings(tmp_path, LESSON, WEIGHTS).find(job) is None
 
 
-@pytest.mark.parametrize("change", [{"weights": "b" * 64}, {"state": "stopped"}, {"cells": "d" * 64}])
+@pytest.mark.parametrize("change", [{"weights": "b" * 64}, {"cells": "d" * 64}])
 def test_what_comes_back_from_other_files_is_refused(tmp_path, job, change):
     with pytest.raises(RunError, match="came back painted from other pictures, weights or cells"):
         Paintings(tmp_path, LESSON, WEIGHTS).add(job, *come_back(job, **change))

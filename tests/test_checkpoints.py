@@ -32,7 +32,7 @@ TWO_SIZES = {"SIZES": [48, 96], "EPOCHS": 10}  # 10 epochs at 48 pixels, 10 at 9
 
 @pytest.mark.parametrize(
     ("epoch", "settings"),
-    [(4, {}), (10, {"POOLING": "average"}), (12, {}), (12, {"TILE": 64}), (12, {"PRECISION": "bfloat16"})],
+    [(4, {"INIT": "noise"}), (10, {"POOLING": "average"}), (12, {"TILE": 64}), (12, {"PRECISION": "bfloat16"})],
 )
 def test_stopped_and_resumed_is_the_same_as_in_one_go(folder, epoch, settings):
     """In the middle of a size, at its end, and in the next."""
@@ -134,12 +134,13 @@ def test_killed_before_the_results_is_finished_by_resuming(folder, monkeypatch):
 
 
 def test_error_at_the_beginning_of_a_size_keeps_the_one_before(folder):
-    names = prepare(OUTPUT_DIR=str(folder), **TWO_SIZES)
+    """And what is shown is made of the photo at the size of the picture."""
+    names = prepare(OUTPUT_DIR=str(folder), KEEP_COLOURS="luminance", **TWO_SIZES)
     make = names["make_optimizer"]
     names["make_optimizer"] = lambda settings, epochs, refines: 1 / 0 if refines else make(settings, epochs, refines)
     with pytest.raises(ZeroDivisionError):
         train(names)
-    assert saved_picture(folder).shape == (32, 48, 3)
+    assert names["run"].picture.shape[1:] == saved_picture(folder).shape == (32, 48, 3)
     assert (facts_of(folder)["state"], facts_of(folder)["epochs_done"]) == ("failed", 10)
     assert len(paint(RESUME=str(folder)).history) == 20
 

@@ -2,9 +2,10 @@
 
 import builtins
 import errno
+import faulthandler
 import io
+import itertools
 import re
-import signal
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -155,44 +156,29 @@ def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
 
 
 def damaged_files(count):
-    """Yield (name, bytes): pictures of many formats with bytes flipped, cut, spliced, or their headers swapped."""
-    random = np.random.default_rng(2016)
-    samples = {}
+    """Yield (name, bytes): pictures of many formats with bytes flipped, anywhere or in the head, or cut off."""
+    random, samples = np.random.default_rng(2016), {}
     for name, options in {
         "jpg": {}, "progressive.jpg": {"progressive": True}, "png": {}, "gif": {}, "webp": {}, "tif": {},
         "lzw.tif": {"compression": "tiff_lzw"}, "bmp": {}, "ppm": {}, "avif": {},
     }.items():  # fmt: skip
         samples[name] = content_of(photo(), Image.registered_extensions()["." + name.split(".")[-1]], **options)
-    names = list(samples)
-    for index in range(count):
-        name, other = names[index % len(names)], samples[names[random.integers(len(names))]]
-        data = bytearray(samples[name])
-        kind = ("flip", "flip the head", "cut", "splice", "swap the head")[index // len(names) % 5]
-        if kind.startswith("flip"):
-            reach = len(data) if kind == "flip" else 64
-            for at in random.integers(0, reach, random.integers(1, 12)):
-                data[at] = random.integers(256)
-        elif kind == "cut":
+    for index, (name, whole) in zip(range(count), itertools.cycle(samples.items()), strict=False):
+        data, kind = bytearray(whole), index // len(samples) % 3
+        if kind == 0:
             del data[random.integers(len(data)) :]
-        elif kind == "splice":
-            at, length = random.integers(len(data)), random.integers(1, 400)
-            data[at : at + length] = other[at : at + length]
         else:
-            data[: random.integers(4, 40)] = other[: random.integers(4, 40)]
-        yield f"{index}-{kind.replace(' ', '-')}.{name}", bytes(data)
+            for at in random.integers(0, len(data) if kind == 1 else 64, random.integers(1, 12)):
+                data[at] = random.integers(256)
+        yield f"{index}.{name}", bytes(data)
 
 
 @pytest.fixture
 def not_for_ever():
     """End a test that hangs; what it guards takes far under two seconds each."""
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-    handler = signal.signal(signal.SIGALRM, raiser(BaseException("a damaged file hangs the reader")))
-    signal.alarm(120)
+    faulthandler.dump_traceback_later(120, exit=True)
     yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, handler)
+    faulthandler.cancel_dump_traceback_later()
 
 
 def test_damaged_files_load_or_raise_image_error(tmp_path, capfd, not_for_ever):
@@ -236,18 +222,9 @@ def test_to_uint8_rounds_and_clips():
 
 def test_images_survive_saving(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
-    save_image(pixels[np.newaxis] / 255.0, tmp_path / "a.png")
-    assert np.array_equal(to_uint8(load_image(tmp_path / "a.png", 64)), pixels)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-
-
-def test_jpeg_snapshots_are_close_to_the_picture(tmp_path, picture):
-    image = picture(48, 64)
-    save_image(image, tmp_path / "a.JPEG")
-    with Image.open(tmp_path / "a.JPEG") as saved:
-        assert saved.format == "JPEG"
-        difference = np.abs(np.asarray(saved, np.float32) - to_uint8(image))
-    assert difference.mean() < 1.5
+    save_image(pixels[np.newaxis] / 255.0, tmp_path / "a.PNG")
+    assert np.array_equal(to_uint8(load_image(tmp_path / "a.PNG", 64)), pixels)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.PNG"]
 
 
 def test_other_formats_are_refused(tmp_path, picture):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import nst_utils
-from conftest import SETTINGS, costs_of, facts_of, paint, prepare, saved_picture, stop_at, train
+from conftest import SETTINGS, costs_of, facts_of, paint, saved_picture, stop_at
 from nst.backend import tf
 from nst.colours import colour
 from nst.images import save_image, to_uint8
@@ -75,12 +75,6 @@ def test_a_picture_to_start_from_covers_the_photo(shape, tmp_path):
     assert np.array_equal(to_uint8(again), to_uint8(start))
 
 
-def test_noise_resumes_as_the_same_picture(folder):
-    whole = paint(INIT="noise", SEED=3)
-    paint(stop_at(2), INIT="noise", SEED=3, OUTPUT_DIR=str(folder))
-    assert np.array_equal(paint(RESUME=str(folder)).generated_image, whole.generated_image)
-
-
 def test_a_picture_to_start_from_is_recorded_and_may_be_long(folder, tmp_path):
     """It is scaled to cover the photo, so it is never as thin as beside it."""
     Image.open(CAT).resize((900, 120)).save(tmp_path / "long.png")
@@ -145,17 +139,6 @@ def test_kept_colours_are_the_photos(folder):
     assert np.abs(colour(painted) - colour(photo)).mean() > 4 / 255, "the variable is left alone"
     assert np.abs(picture - photo).mean() > 0.02, "and light and dark are painted"
     assert np.array_equal(to_uint8(run.picture), to_uint8(picture))
-
-
-def test_a_failure_between_two_sizes_keeps_a_picture_of_one(folder):
-    """What is shown is made of the photo at the size of the picture, not of the size that has just begun."""
-    names = prepare(KEEP_COLOURS="luminance", SIZES=[48, 96], OUTPUT_DIR=str(folder))
-    make = names["make_optimizer"]
-    names["make_optimizer"] = lambda settings, epochs, refines: 1 / 0 if refines else make(settings, epochs, refines)
-    with pytest.raises(ZeroDivisionError):
-        train(names)
-    assert names["run"].picture.shape == (1, 32, 48, 3)
-    assert saved_picture(folder).shape == (32, 48, 3)
 
 
 # ---- a style for each region

@@ -17,10 +17,10 @@ import re
 import statistics
 import sys
 import tempfile
-import time
 import types
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from timeit import timeit
 
 import psutil
 
@@ -84,17 +84,10 @@ def reference_step(cells, run, at, image):
     return step, optimizer
 
 
-def seconds(function):
-    """Return how long a call takes."""
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
 def seconds_per_step(size):
     """Return the median seconds of a step of each side; they take turns, so that a busy moment hits all."""
     steps = [make_step(size, side) for side in SIDES]
-    times = [[seconds(step) for step in steps] for _ in range(11)]  # the first two trace and warm up
+    times = [[timeit(step, number=1) for step in steps] for _ in range(11)]  # the first two trace and warm up
     return [statistics.median(column) for column in zip(*times[2:], strict=True)]
 
 
@@ -133,7 +126,7 @@ def main():
             rows.append(row(f"peak memory at {size} px", processes.map(peak_memory, [size] * 3, SIDES), "GB"))
     size = measured[len(measured) // 2]
     step = make_step(size, "reference")
-    spent = sum(seconds(step) for _ in range(STEPS))
+    spent = timeit(step, number=STEPS)
     goal = step()
     for what, sizes in ((f"to J = {goal:.1f} at {size} px", [size]), ("the same from coarse to fine", [])):
         rows.append(row(what, [spent, *(seconds_to_cost(goal, size, side, sizes) for side in SIDES[1:])], "s"))
