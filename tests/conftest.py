@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import nst.costs
+import nst.images
 import nst.records
 import nst.settings
 import nst_utils
@@ -57,6 +58,7 @@ def in_the_repository(monkeypatch):
     """Run every test where a reader runs the notebook, as in a new kernel."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(nst.settings, "SAID", {})
+    nst.images.say_once.cache_clear()
 
 
 @pytest.fixture(scope="session")
