@@ -77,6 +77,7 @@ class _Comparison:
         self.cells = [[None] * len(across) for _ in rows]  # None, a picture, or why there is none
         self.lesson, self.parent = lesson, parent_folder(decided)
         decided = decided | {"OUTPUT_DIR": ""}
+        self.fixed = decided | dict.fromkeys(compared)
         self.wanted, self.errors = {}, []
         for (i, row), (j, one) in itertools.product(enumerate(rows.values()), enumerate(across.values())):
             try:
@@ -95,7 +96,7 @@ class _Comparison:
         if not self.wanted:
             raise self.errors[0]
         left = list(self.wanted)
-        say_what_paints(self.lesson)
+        say_what_paints(self.lesson, self.fixed)
         self.folder, _ = claim_folder(self.parent, "compare")
         stopped = False
         while left and not stopped:

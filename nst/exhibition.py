@@ -33,7 +33,7 @@ def label(value):
 
 
 def show_runs(last=3):
-    """Show the pictures of the last runs side by side, each with its cost and the settings in which they differ.
+    """Show the pictures of the last runs side by side, each with its costs and the settings in which they differ.
 
     These are the runs in output/ and, wherever they are, those of this session; costs are of history.csv's last row.
 
@@ -65,17 +65,18 @@ def _read_run(folder):
         record = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         record = {"settings": dict(record["settings"]), "lesson": dict(record["lesson"])}
         with Image.open(folder / "generated_image.png") as picture:
-            return [(f"{folder.name}\n{_last_cost(folder)}", record, np.asarray(picture.convert("RGB")))]
+            return [(f"{folder.name}\n{_last_costs(folder)}", record, np.asarray(picture.convert("RGB")))]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def _last_cost(folder):
+def _last_costs(folder):
     try:
         text = (folder / "history.csv").read_text(encoding="utf-8")
         names, *_, last = (line.split(",") for line in text.split())
-        return f"{names[2]} {float(last[2]):.4g}"
-    except (OSError, ValueError, IndexError):  # or no epoch yet
+        costs = zip(names[2:], last[2:], strict=True)
+        return "  ".join(f"{name} {float(cost):.4g}" for name, cost in costs) or "J not known"
+    except (OSError, ValueError):  # or no epoch yet
         return "J not known"
 
 

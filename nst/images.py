@@ -49,7 +49,7 @@ def load_image(path, size, enlarge=True, background="white"):
         picture, obeyed = to_rgb(opened, (width, height), background)
     if not obeyed:
         name = str(path).encode(errors="replace").decode()
-        _say_once(f"{name}: its colour profile cannot be used and is left out. The colours are taken as sRGB.")
+        say_once(f"{name}: its colour profile cannot be used and is left out. The colours are taken as sRGB.")
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
 
 
@@ -110,7 +110,8 @@ def _nearest_names(path):
 
 
 @functools.cache
-def _say_once(sentence):
+def say_once(sentence):
+    """Print a sentence, unless this process has printed it before."""
     print(sentence)
 
 

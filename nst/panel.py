@@ -1,6 +1,7 @@
 """A panel to steer by hand: what a student turns, as sliders and buttons, painted with the notebook's own cells."""
 
 import base64
+import contextlib
 import html
 import io
 import shlex
@@ -26,6 +27,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 COLOURS = (("the painting's", ""), ("the photo's (luminance)", "luminance"), ("the photo's (match)", "match"))
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
 WIDTH = "470px"
+SHOWN = 560  # pixels of a picture that is chosen
+ADD = "<style>.nst-add.nst-add {font-size: 0} .nst-add::after {content: 'Add'; font-size: 13px}</style>"  # no count
 CODE = "white-space: pre-wrap; word-break: normal; user-select: all"
 
 
@@ -53,7 +56,7 @@ class Panel:
         self._decided = decide_small(self._lesson, settings)
         if not isinstance(self._decided.STYLE_IMAGE, str):
             raise SettingsError("The panel paints with one style. For several, use paint or compare.")
-        self._thread = self._run = self._error = None
+        self._thread = self._run = self._error = self._stopped = None
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._ended.set()
         wide, start = widgets.Layout(width="340px"), self._decided
@@ -71,18 +74,25 @@ class Panel:
         self._controls = {name: control for name, control in self._controls.items() if name in start}
         for name, control in self._controls.items():
             control.value = start[name]
-        self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add")
+            if name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
+                control.observe(self._show_chosen, "value")
+        share = widgets.Layout(width="auto", flex="1 1 0")
+        self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add", layout=share)
+        self._upload.add_class("nst-add")
         self._upload.observe(self._keep_uploads, "value")
-        self._run_button = widgets.Button(description="Run", button_style="primary")
-        self._stop_button = widgets.Button(description="Stop", disabled=True)
+        self._run_button = widgets.Button(description="Run", button_style="primary", layout=share)
+        self._stop_button = widgets.Button(description="Stop", disabled=True, layout=share)
+        self._go_on_button = widgets.Button(description="Go on", disabled=True, layout=share)
         self._run_button.on_click(lambda button: self.run())
         self._stop_button.on_click(lambda button: self.stop())
+        self._go_on_button.on_click(lambda button: self.go_on())
         self._status = widgets.HTML()
         self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
-        self._show(load_image(start.CONTENT_IMAGE, 560))
+        self._show(load_image(start.CONTENT_IMAGE, SHOWN))
         self._say("Turn what you like and press Run.")
-        buttons = widgets.HBox([self._run_button, self._stop_button, self._upload])
-        left = widgets.VBox([*self._controls.values(), buttons, self._status], layout=widgets.Layout(width="360px"))
+        buttons = [self._run_button, self._stop_button, self._go_on_button, self._upload, widgets.HTML(ADD)]
+        left = [*self._controls.values(), widgets.HBox(buttons), self._status]
+        left = widgets.VBox(left, layout=widgets.Layout(width="360px"))
         self.widget = widgets.HBox([left, self._picture], layout=widgets.Layout(flex_flow="row wrap", gap="16px"))
 
     def run(self):
@@ -91,16 +101,24 @@ class Panel:
         Returns:
             threading.Thread that paints; join() waits for it.
         """
+        return self._start(None)
+
+    def go_on(self):
+        """Go on with the picture that was stopped last, with its own settings, as the button Go on does; see run."""
+        return self._start(self._stopped)
+
+    def _start(self, stopped):
+        """Paint in a thread, with settings that go on with a stopped run or, when None, with what the panel shows."""
         if not self._ended.is_set():
             self._say("This picture is still being painted: wait, or press Stop first.")
         else:
             self._stop_asked.clear()
             self._ended.clear()
             self._error = None
-            self._stop_button.disabled = False
+            self._stop_button.disabled, self._go_on_button.disabled = False, True
             self._say("Getting ready …")
             values = {name: control.value for name, control in self._controls.items()}
-            self._thread = threading.Thread(target=self._paint, args=(values,), daemon=True)
+            self._thread = threading.Thread(target=self._paint, args=(values, stopped), daemon=True)
             self._thread.start()
         return self._thread
 
@@ -128,13 +146,15 @@ class Panel:
         if run := self._run:
             run.stop()
 
-    def _paint(self, values):
+    def _paint(self, values, stopped):
         turned = {name: value for name, value in values.items() if value != self._decided[name]}
         try:
             parent = {"OUTPUT_DIR": self._decided.OUTPUT_DIR}
-            decided = decide(self._decided | {"OUTPUT_DIR": ""}, turned, environ={}) | parent
-            with own_folder(decided) as settings:
+            decided = stopped or decide(self._decided | {"OUTPUT_DIR": ""}, turned, environ={}) | parent
+            with contextlib.nullcontext(stopped) if stopped else own_folder(decided) as settings:
                 run = self._lesson.run(settings, self._watch)["run"]
+            resume = {"OUTPUT_DIR": "", "RESUME": run.folder.as_posix()}
+            self._stopped = run.settings | resume if run.state == "stopped" else None
             self._show(run.picture)
             line = settings_line(self._lesson, run.settings)
             self._say(f"{run.state.capitalize()}: {run.folder.as_posix()}. To paint it again:", code=line)
@@ -143,7 +163,7 @@ class Panel:
             self._say(str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}", "firebrick")
         finally:
             self._run = None
-            self._stop_button.disabled = True
+            self._stop_button.disabled, self._go_on_button.disabled = True, self._stopped is None
             self._ended.set()
 
     def _watch(self, run):
@@ -174,6 +194,14 @@ class Panel:
         picture.save(buffer, "JPEG", quality=88)
         self._picture.value = buffer.getvalue()
 
+    def _show_chosen(self, change):
+        """Show the picture that is chosen, unless one is being painted."""
+        if self._ended.is_set():
+            try:
+                self._show(load_image(change["new"], SHOWN))
+            except NSTError as error:
+                self._say(str(error), "firebrick")
+
     def _keep_uploads(self, change):
         """Keep the pictures that come, offer them, and take the last one for the content."""
         said, colour = [], "inherit"
@@ -183,7 +211,7 @@ class Panel:
             except (NSTError, OSError) as error:
                 said, colour = [*said, str(error)], "firebrick"
                 continue
-            for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
+            for name in ("STYLE_IMAGE", "CONTENT_IMAGE"):  # the last one is shown
                 control = self._controls[name]
                 chosen, control.options = control.value, _pictures(*(path for _, path in control.options), path)
                 control.value = path if name == "CONTENT_IMAGE" else chosen

@@ -9,6 +9,7 @@ import math
 import re
 import textwrap
 import time
+import unicodedata
 
 import numpy as np
 from IPython import get_ipython
@@ -214,6 +215,7 @@ def draw_grid(cells, rows=("",), columns=("",), title=""):
     images = [cell for row in cells for cell in row if cell is not None and not isinstance(cell, str)]
     width, names = 12 / max(3, len(columns)), any(rows)
     height = width * max([image.shape[-3] / image.shape[-2] for image in images], default=0.7)
+    rows, columns = [_fold(row, height) for row in rows], [_fold(column, width) for column in columns]
     lines = max(title.count("\n") for title in columns) + 1
     size = width * len(columns) + 0.3 * names, height * len(rows) + 0.17 * lines + 0.3
     figure = Figure(figsize=size, layout="constrained")
@@ -234,6 +236,17 @@ def draw_grid(cells, rows=("",), columns=("",), title=""):
     if title:
         _write(figure.suptitle("", fontsize=10, family="monospace"), title)
     return figure
+
+
+def _fold(title, inches):
+    """Return a title in lines of at most so many inches at 10 points: ten letters each, or six wide ones, as of CJK."""
+    lines = []
+    for line in title.split("\n"):
+        wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in line)
+        lines += (
+            textwrap.wrap(line, max(1, int(10 * inches * len(line) / (len(line) + 0.6 * wide)))) if line else [line]
+        )
+    return "\n".join(lines)
 
 
 def show_grid(cells, rows=("",), columns=("",)):

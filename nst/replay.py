@@ -6,9 +6,10 @@ import time
 
 from nst.errors import SettingsError
 from nst.files import claim_folder
-from nst.lesson import Lesson
+from nst.lesson import FIRST, Lesson
 from nst.records import parent_folder
-from nst.settings import check_settings, decide, name_of_pair
+from nst.settings import check_settings, decide, from_record, name_of_pair
+from nst.table import SETTINGS
 
 SMALL = {"IMAGE_SIZE": 200, "SIZES": [], "EPOCHS": 60}  # for what is tried rather than framed
 
@@ -45,10 +46,16 @@ def take_functions(lesson, given):
     return [{name: value for name, value in given.items() if (name in names) == there} for there in (False, True)]
 
 
-def say_what_paints(lesson):
-    """Print which cells are replayed, since those on the screen may have been changed and not saved."""
+def say_what_paints(lesson, settings):
+    """Print which cells are replayed, and which settings an exercise may have left in them, of those that count.
+
+    Those on the screen may have been changed and not saved. The first lesson came with the defaults of the table.
+    """
     saved = time.strftime("%d %b, %H:%M", time.localtime(lesson.path.stat().st_mtime))
     print(f"Painting with the cells of {lesson.name} as last saved ({saved}).")
+    for name, value in from_record(lesson.settings() if lesson.name == FIRST else {}).items():
+        if value == settings[name] != SETTINGS[name].default:
+            print(f"{name} = {value!r} is saved there; the lesson came with {SETTINGS[name].default!r}.")
 
 
 def paint(lesson=None, **settings):
@@ -68,7 +75,7 @@ def paint(lesson=None, **settings):
     lesson = Lesson(lesson)
     settings, functions = take_functions(lesson, settings)
     decided = decide_small(lesson, settings)
-    say_what_paints(lesson)
+    say_what_paints(lesson, decided)
     with own_folder(decided) as decided:
         return lesson.run(decided, functions=functions)["run"]
 

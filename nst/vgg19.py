@@ -15,7 +15,7 @@ import numpy as np
 
 from nst.backend import keras, tf
 from nst.errors import WeightsError
-from nst.images import preprocess_image
+from nst.images import preprocess_image, say_once
 from nst.layers import LAYER_NAMES, check_layer_name
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "pretrained-model"
@@ -43,7 +43,7 @@ class VGG19(NamedTuple):
 
 
 def load_vgg19(weights="auto", normalise=True, pooling="max", folder=WEIGHTS_FOLDER):
-    """Load the weights of VGG19 and say which. The last ones are kept: asked for again, they come at once.
+    """Load the weights of VGG19 and say which, once. The last ones are kept: asked for again, they come at once.
 
     Args:
         weights: "imagenet" (the official Keras file, downloaded by Keras unless it lies in the folder), "standin"
@@ -69,6 +69,7 @@ def load_vgg19(weights="auto", normalise=True, pooling="max", folder=WEIGHTS_FOL
 
 @functools.lru_cache(maxsize=2)
 def _load(weights, normalise, pooling, folder, stamp):
+    why = ""
     if weights == "standin":
         vgg = _load_standin(folder)
     elif weights not in ("auto", "imagenet"):
@@ -79,9 +80,8 @@ def _load(weights, normalise, pooling, folder, stamp):
         except WeightsError as error:
             if weights == "imagenet":
                 raise
-            print(f"Using the stand-in for VGG19: {error}")
-            vgg = _load_standin(folder)
-    print(f"Weights: {vgg.name}, sha256 {vgg.sha256[:12]}…")
+            vgg, why = _load_standin(folder), f", since {error}"
+    say_once(f"Weights: {vgg.name}{why}")
     layers = normalise_activations(vgg.layers, normalisation_images(), pooling) if normalise else vgg.layers
     return vgg._replace(layers=layers, pooling=pooling)
 

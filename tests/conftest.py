@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import nst.costs
+import nst.images
 import nst.records
 import nst.settings
 import nst_utils
@@ -57,6 +58,7 @@ def in_the_repository(monkeypatch):
     """Run every test where a reader runs the notebook, as in a new kernel."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(nst.settings, "SAID", {})
+    nst.images.say_once.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -65,12 +67,12 @@ def lesson():
     return Lesson().run(train=False)
 
 
-def make_tiny_vgg():
-    """Return a VGG19 in shape, with random weights and 2 to 6 channels, whose activations stay of order one."""
+def make_tiny_vgg(least=2):
+    """Return a VGG19 in shape, with random weights and from 2 channels on, whose activations stay of order one."""
     random = np.random.default_rng(7)
     layers, n_in = {}, 3
     for name in LAYER_NAMES:
-        n_out = 1 + int(name[5])
+        n_out = least - 1 + int(name[5])
         kernel = random.normal(0.0, (2.0 / (9 * n_in)) ** 0.5, (3, 3, n_in, n_out)).astype(np.float32)
         layers[name] = kernel / 128 if name == "block1_conv1" else kernel, np.full(n_out, 0.1, np.float32)
         n_in = n_out

@@ -1,6 +1,7 @@
 """Small pictures with other settings: what counts, what is painted and kept, and what is left when one fails."""
 
 import os
+import re
 import signal
 import sys
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import nst_utils
 from conftest import SETTINGS, after_epochs, facts_of, paint, replace, saved_picture, write_lesson
 from nst.backend import tf
 from nst.images import save_image
-from nst.lesson import Lesson, run_cell
+from nst.lesson import FIRST, Lesson, run_cell
 from nst.replay import decide_small
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
@@ -155,6 +156,27 @@ def test_paint_has_a_folder_of_its_own_each_time_and_the_cells_as_saved(lesson, 
     assert "Painting with the cells of lesson.ipynb as last saved (" in capsys.readouterr().out
     elsewhere = nst_utils.paint(lesson, **TINY | {"OUTPUT_DIR": tmp_path / "mine"}).folder
     assert elsewhere == tmp_path / "mine" / "summer_palace-great_wave-001", "OUTPUT_DIR is where folders are made"
+
+
+def test_what_an_exercise_has_left_among_the_saved_settings_is_told(folder, tmp_path, capsys):
+    """Of those that count; as the first lesson came, its settings are those of the table."""
+    path = write_lesson(tmp_path / FIRST, BETA=1600, SMOOTHNESS=30.0, STYLE_LAYERS=[["block1_conv1", 1.0]])
+    for call in (nst_utils.paint, nst_utils.compare):
+        call(path, **TINY, ALPHA=[3.0] if call == nst_utils.compare else 3.0, WEIGHTS="auto", PRECISION="auto")
+        out = capsys.readouterr().out
+        assert "BETA = 1600 is saved there; the lesson came with 200.0.\n" in out
+        assert (
+            "STYLE_LAYERS = [('block1_conv1', 1.0)] is saved there; the lesson came with [('block1_conv1', 0.5), ("
+            in out
+        )
+        told = set(re.findall("(.*) = .* is saved there", out))
+        assert told >= {"BETA", "STYLE_LAYERS", "STYLE_IMAGE", "SAVE_EVERY", "COLOUR_SMOOTHNESS"}
+        assert not told & {"ALPHA", "WEIGHTS", "PRECISION", "SMOOTHNESS", "IMAGE_SIZE", "EPOCHS"}
+    nst_utils.compare(path, **TINY, BETA=[1600])
+    assert "BETA = 1600 is saved there" not in capsys.readouterr().out, "it is in the titles"
+    capsys.readouterr()
+    nst_utils.paint(write_lesson(tmp_path / "another.ipynb", BETA=1600), **TINY)
+    assert "is saved there" not in capsys.readouterr().out, "nobody knows with what it came"
 
 
 # ---- compare

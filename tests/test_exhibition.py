@@ -13,11 +13,12 @@ from PIL import Image
 import nst.exhibition
 import nst.records
 import nst_utils
-from conftest import SETTINGS, paint, stop_at
+from conftest import SETTINGS, costs_of, paint, stop_at
 from nst.exhibition import label
 from nst.images import save_image
 from nst.settings import Settings
 
+COSTS = "J 9  J_content 0.1"
 TINY = {"IMAGE_SIZE": 48, "EPOCHS": 3}
 
 
@@ -63,8 +64,8 @@ def test_the_last_runs_in_order_of_age(leave, titles):
     """Not of their names, which begin with the content."""
     for name, age in (("a-001", 10), ("z-001", 40), ("m-001", 20), ("m-002", 30)):
         leave(name, age)
-    assert titles() == [["m-002", "J 9"], ["m-001", "J 9"], ["a-001", "J 9"]]
-    assert titles(last=1) == [["a-001", "J 9"]]
+    assert titles() == [["m-002", COSTS], ["m-001", COSTS], ["a-001", COSTS]]
+    assert titles(last=1) == [["a-001", COSTS]]
     assert len(titles(last=9)) == 4
     for last in (0, 1.5, "3"):
         with pytest.raises(nst_utils.SettingsError, match=f"last = {last!r} cannot work: it must be a whole number, 1"):
@@ -82,13 +83,13 @@ def test_titles_have_the_settings_in_which_they_differ(leave, titles):
         "STYLE_IMAGE = [great_wave 1, summertime 2], BETA = 400, TILE = 512",
         "STYLE_IMAGE = great_wave, BETA = 50, TILE = 0",
     ]
-    assert titles(last=1) == [["c", "J 9"]], "nothing to differ from"
+    assert titles(last=1) == [["c", COSTS]], "nothing to differ from"
 
 
 def test_many_differences_are_counted(leave, titles):
     leave("a", 2)
     leave("b", 1, IMAGE_SIZE=96, EPOCHS=7, ALPHA=1.0, BETA=2.0, SEED=3, POOLING="average", TILE=64)
-    said = "b, J 9, IMAGE_SIZE = 96, EPOCHS = 7, ALPHA = 1, BETA = 2, SEED = 3, and 2 more"
+    said = f"b, {COSTS}, IMAGE_SIZE = 96, EPOCHS = 7, ALPHA = 1, BETA = 2, SEED = 3, and 2 more"
     assert ", ".join(titles()[1]) == said
 
 
@@ -107,10 +108,11 @@ def test_real_runs_wherever_they_are_each_once(folder, titles):
     """The cost is that of history.csv's last row, also of a run that was stopped."""
     runs = [paint(**TINY), paint(**TINY, BETA=400.0, OUTPUT_DIR=str(folder)), paint(stop_at(2), **TINY, ALPHA=1.0)]
     for run, title in zip(runs, titles(last=9), strict=True):
-        cost = float((run.folder / "history.csv").read_text().splitlines()[-1].split(",")[2])
+        costs = [float(cost) for cost in (run.folder / "history.csv").read_text().splitlines()[-1].split(",")[2:]]
+        last = "J {:.4g}  J_content {:.4g}  J_style {:.4g}".format(*costs)
         settings = [f"ALPHA = {run.settings.ALPHA:g}", f"BETA = {run.settings.BETA:g}"]
-        assert (title[:2], sorted(title[2:])) == ([run.folder.name, f"J {cost:.4g}"], settings)
-        assert cost == run.history[-1]["J"]
+        assert (title[:2], sorted(title[2:])) == ([run.folder.name, last], settings)
+        assert tuple(costs) == costs_of(run)[-1]
     nst_utils.animate(runs[2])
     assert len(frames_of(runs[2].folder / "making-of.webp")[0]) == 2, "as it began and was stopped"
 
@@ -125,7 +127,7 @@ def test_what_is_no_whole_run_is_passed_over(leave, titles):
     for name, text in (("damaged", '{"settings": '), ("foreign", '{"a": 1}'), ("list", "[1, 2]")):
         (leave(f"json-{name}", 1) / "settings.json").write_text(text)
     (leave("picture-damaged", 1) / "generated_image.png").write_bytes(b"none")
-    assert titles(last=1) == [["run-$1_^ 雪", "J 9"]], "and they take nobody's place"
+    assert titles(last=1) == [["run-$1_^ 雪", COSTS]], "and they take nobody's place"
     (leave("without-history.csv", 1) / "history.csv").unlink()
     for name, text in (
         ("empty", ""),
@@ -134,7 +136,7 @@ def test_what_is_no_whole_run_is_passed_over(leave, titles):
         ("foreign", "a\nb\n"),
     ):
         (leave(f"csv-{name}", 1) / "history.csv").write_text(text)
-    assert sorted(title[1] for title in titles(last=99)) == ["J 9"] + 5 * ["J not known"]
+    assert sorted(title[1] for title in titles(last=99)) == [COSTS] + 5 * ["J not known"]
 
 
 # ---- values in few letters

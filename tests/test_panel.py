@@ -100,7 +100,7 @@ def find(panel, description):
 
 def status(panel):
     """Return what the panel says, and the line of settings, as texts."""
-    (said,) = [part for part in parts(panel.widget) if type(part) is widgets.HTML]
+    (said,) = [part for part in parts(panel.widget) if type(part) is widgets.HTML and "<style>" not in part.value]
     text, _, line = said.value.partition("<pre")
     text = html.unescape(re.sub("<[^>]*>", "", text))
     return text, html.unescape(line.partition(">")[2].removesuffix("</pre>"))
@@ -291,6 +291,33 @@ def test_stop_ends_after_the_step(make_panel, gate):
     find(panel, "EPOCHS").value = 2
     panel.paint()
     assert facts("photo-style-002")["state"] == "finished", "the next run is not stopped, and paint waits for it"
+    assert find(panel, "Go on").disabled, "there is nothing to go on with"
+
+
+def test_a_stopped_picture_goes_on_with_its_own_settings_as_often_as_it_is_stopped(make_panel, gate, pictures):
+    panel, record = make_panel(EPOCHS=4, SAVE_EVERY=1), nst.runs.Run.record
+    gate.opened.set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nst.runs.Run, "record", lambda run, **costs: [record(run, **costs), panel.stop()])
+        paint(panel)
+        find(panel, "BETA").value = 500.0
+        for epochs in (1, 2):
+            found = facts("photo-style-001")
+            assert (found["state"], found["epochs_done"]) == ("stopped", epochs)
+            assert not find(panel, "Go on").disabled
+            if epochs == 1:
+                find(panel, "Go on").click()
+                panel._thread.join(WAIT)
+    photo = (pictures / "photo.jpg").read_bytes()
+    (pictures / "photo.jpg").unlink()
+    panel.go_on().join(WAIT)
+    assert "photo.jpg does not exist" in status(panel)[0] and not find(panel, "Go on").disabled, "it can be tried again"
+    (pictures / "photo.jpg").write_bytes(photo)
+    panel.go_on().join(WAIT)
+    found = facts("photo-style-001")
+    assert (found["state"], found["epochs_done"], found["settings"]["BETA"]) == ("finished", 4, SETTINGS["BETA"])
+    assert (runs(), status(panel)[0][:9]) == (["photo-style-001"], "Finished:")
+    assert find(panel, "Go on").disabled
 
 
 def test_stop_before_the_run_exists_counts(make_panel, monkeypatch):
@@ -348,7 +375,7 @@ def test_errors_are_shown_and_the_panel_stays_usable(make_panel, pictures, monke
     paint(panel)
     assert status(panel)[0].startswith("Finished: ")
     panel.say("<b>bold.jpg & more")
-    (said,) = [part for part in parts(panel.widget) if type(part) is widgets.HTML]
+    (said,) = [part for part in parts(panel.widget) if type(part) is widgets.HTML and "<style>" not in part.value]
     assert "&lt;b&gt;bold.jpg &amp; more" in said.value, "messages are no markup"
 
 
@@ -373,6 +400,31 @@ def test_uploads_are_kept_and_offered(make_panel, pictures, picture):
     text, _ = status(panel)
     assert "words.jpg is no picture that Pillow can read" in text and "mine-2.png is kept" in text, text
     assert len(find(panel, "STYLE_IMAGE").options) == 6
+
+
+def test_what_is_chosen_or_added_is_shown(make_panel, pictures, picture, gate):
+    panel = make_panel()
+
+    def shows(image):
+        image = to_uint8(tf.image.resize(image, picture_of(panel).shape[:2], antialias=True)).astype(np.float32)
+        return np.abs(image - picture_of(panel)).mean() < 6
+
+    photo, other = picture(50, 72, 0), picture(50, 72, 2)
+    assert shows(photo) and not shows(other)
+    find(panel, "CONTENT_IMAGE").value = (pictures / "other.jpg").as_posix()
+    assert shows(other)
+    find(panel, "STYLE_IMAGE").value = (pictures / "photo.jpg").as_posix()
+    assert shows(photo)
+    upload(panel, ("mine.png", bytes_of(picture(50, 72, 5))))
+    assert shows(picture(50, 72, 5))
+    (pictures / "style.png").write_bytes(b"none")
+    find(panel, "STYLE_IMAGE").value = (pictures / "style.png").as_posix()
+    assert "style.png is no picture" in status(panel)[0] and shows(picture(50, 72, 5))
+    find(panel, "STYLE_IMAGE").value = (pictures / "other.jpg").as_posix()
+    panel.run()
+    assert gate.reached.wait(WAIT)
+    find(panel, "CONTENT_IMAGE").value = (pictures / "photo.jpg").as_posix()
+    assert not shows(photo), "the picture that grows stays in sight"
 
 
 @pytest.mark.parametrize("name", ["../../x.jpg", "..\\..\\x.jpg", "C:\\pictures\\x.jpg"])

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import warnings
 
 import numpy as np
@@ -99,6 +100,21 @@ def test_a_long_message_takes_no_room_from_the_pictures():
     short, long = ((rendered(plots.draw_grid([[black, c, black]], [""], columns)) < 50).mean() for c in ("why", pages))
     assert short > 0.3, f"two pictures fill most of two thirds: {short}"
     assert long > 0.8 * short, f"the pictures shrink from {short} to {long}"
+
+
+def test_long_titles_leave_their_neighbours_room():
+    """Settings that are lists, and names of files, run over into the next picture's title otherwise."""
+    long = "STYLE_LAYERS = [block1_conv1 0.5, block2_conv1 0.25, bl…]\nCONTENT_IMAGE = " + "A_PHOTO_OF_MINE-" * 4
+    for columns in (2, 6):
+        figure = plots.draw_grid([[np.zeros((32, 48, 3))] * columns] * 2, [long] * 2, [long] * columns)
+        figure.draw_without_rendering()
+        boxes = [axes.title.get_window_extent() for axes in figure.axes[:columns]]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes)), f"{columns} columns"
+        assert figure.axes[0].bbox.y1 <= boxes[0].y0 < boxes[0].y1 <= figure.bbox.y1
+        upper, lower = (figure.axes[i * columns].yaxis.label.get_window_extent() for i in (0, 1))
+        assert upper.y0 > lower.y1
+    figure = plots.draw_grid([[None] * 4], columns=["\u666f" * 60, "", "", ""])
+    assert max(map(len, figure.axes[0].get_title().split("\n"))) == 18, "three inches of letters as high as wide"
 
 
 def test_titles_are_no_formulas_and_no_boxes(monkeypatch, capsys):

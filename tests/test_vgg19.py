@@ -121,8 +121,8 @@ def test_wrong_weights_files_are_refused(tmp_path, keras_vgg19, picture):
 def test_weights_are_loaded_once_for_the_same_settings_and_file(keras_vgg19, tmp_path, capsys):
     first = load_vgg19("standin", normalise=False)
     assert load_vgg19("standin", normalise=False) is first
-    assert capsys.readouterr().out.count("Weights: standin, sha256 f3044b44995d…") == 1
     assert load_vgg19("standin", normalise=False, pooling="average").pooling == "average"
+    assert capsys.readouterr().out == "Weights: standin\n", "said once"
     path = tmp_path / "mine.h5"
     path.write_bytes(keras_vgg19[1].read_bytes())
     load_vgg19(str(path), normalise=False)
@@ -157,7 +157,7 @@ def test_imagenet_weights_are_downloaded_by_keras(download, tmp_path, keras_vgg1
     vgg = load_vgg19("auto", normalise=False, folder=tmp_path)
     assert (vgg.name, vgg.file, list(vgg.layers)) == ("imagenet", keras_vgg19[1], list(LAYER_NAMES))
     assert download == [vgg19.DOWNLOAD_TIMEOUT] and socket.getdefaulttimeout() == before
-    assert capsys.readouterr().out.startswith("Weights: imagenet, sha256 "), "and no progress bar"
+    assert capsys.readouterr().out == "Weights: imagenet\n", "and no progress bar"
     (tmp_path / vgg19.IMAGENET_FILE).write_bytes(keras_vgg19[1].read_bytes())
     assert load_vgg19("imagenet", normalise=False, folder=tmp_path).file == tmp_path / vgg19.IMAGENET_FILE
     assert len(download) == 1, "a file that was fetched by hand needs none"
@@ -174,7 +174,7 @@ def test_a_failed_download_ends_in_an_error_and_auto_takes_the_standin(download,
         load_vgg19("imagenet", folder=tmp_path)
     assert str(error.value) == reason
     assert load_vgg19("auto", normalise=False, folder=tmp_path).name == "standin"
-    assert capsys.readouterr().out.startswith(f"Using the stand-in for VGG19: {reason}\nWeights: standin, sha256 ")
+    assert capsys.readouterr().out == f"Weights: standin, since {reason}\n", "one line"
     assert socket.getdefaulttimeout() == before
 
 
