@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import re
 
 import numpy as np
 
@@ -21,10 +22,11 @@ NEEDS = {  # in the lesson's order: which others a function calls
     "total_cost": [],
     "train_step": ["compute_content_cost", "compute_style_cost", "total_cost"],
 }
-NUMBER = (
+VALUE = (
     "It returns {}, through which no gradient flows back to the picture: compute with TensorFlow from beginning to "
     "end, without float(), .numpy() or NumPy."
 )
+SHAPES = "hape|imensions|ncompatible|No gradients|None values"  # in an error: what a hint on shapes or gradients is for
 RATE = 0.02  # of the step that is tried: far enough for some pixels to leave the range from 0 to 1
 
 
@@ -52,7 +54,7 @@ def _check(name, namespace):
     try:
         _check_step(namespace) if name == "train_step" else _check_cost(name, namespace)
     except CheckError as error:
-        raise CheckError(f"{name}: {error}") from None
+        raise CheckError(f"{name}: {error}" if name not in str(error) else str(error)) from None
 
 
 @functools.cache
@@ -67,10 +69,13 @@ def _call(function, arguments, fails=""):
     try:
         return function(*arguments)
     except NotImplementedError as error:
-        raise CheckError(str(error).strip().splitlines()[-1]) from None
+        if "write " not in str(error):
+            raise CheckError(str(own_error(error) or error)) from None
+        first = str(error).strip().splitlines()[-1].removeprefix("NotImplementedError: ").strip()
+        raise CheckError(f"{first}. If you have: the line that raises must go, and the cell be run again.") from None
     except Exception as error:
         text = str(own_error(error) or f"{type(error).__name__}: {error}")
-        raise CheckError("\n".join([*[fails] * bool(fails), text])) from None
+        raise CheckError("\n".join([text, *[fails] * bool(fails and re.search(SHAPES, text))])) from None
 
 
 def _check_cost(name, namespace):
@@ -84,15 +89,14 @@ def _check_cost(name, namespace):
             tape.watch(tensors)
             answer = _call(function, arguments, trial.fails)
         _compare(answer, right[name](*arguments), trial.mistakes)
-        if answer.shape.rank == 0:
-            gradients = [gradient for gradient in tape.gradient(answer, tensors) if gradient is not None]
-            if not gradients:
-                raise CheckError(NUMBER.format("a number that was taken out of TensorFlow on the way"))
-            if not all(np.isfinite(gradient).all() for gradient in gradients):
-                raise CheckError(
-                    "Its gradient is not finite where both pictures agree, which is where the painting begins: a root "
-                    "has an infinite slope at 0."
-                )
+        gradients = [gradient for gradient in tape.gradient(answer, tensors) if gradient is not None]
+        if not gradients:
+            raise CheckError(VALUE.format("what was taken out of TensorFlow on the way"))
+        if not all(np.isfinite(tf.cast(gradient, tf.float32)).all() for gradient in gradients):
+            raise CheckError(
+                "Its gradient is not finite where both pictures agree, which is where the painting begins: a root has "
+                "an infinite slope at 0."
+            )
     _call_in_graph(function, arguments)
 
 
@@ -100,7 +104,9 @@ def _call_in_graph(function, arguments):
     try:
         return _call(tf.function(function), arguments)
     except CheckError as error:
-        raise CheckError(f"It is right alone, but not in the graph that tf.function makes of a step. {error}") from None
+        raise CheckError(
+            f"It is right alone, but not in the graph that tf.function makes of a step.\n{error}"
+        ) from None
 
 
 def _compare(answer, right, mistakes):
@@ -121,7 +127,7 @@ def _compare(answer, right, mistakes):
                 raise CheckError(message)
         raise CheckError(_unlike(np.asarray(answer, np.float32), right.numpy()))
     if not tf.is_tensor(answer):
-        raise CheckError(NUMBER.format("a number of Python or NumPy"))
+        raise CheckError(VALUE.format("a value of Python or NumPy"))
 
 
 def _same(answer, other):
@@ -133,15 +139,20 @@ def _unlike(answer, right):
     """Return how an answer differs that no known mistake gives."""
     if answer.shape != right.shape:
         return f"It returns the shape {answer.shape}, and should return {right.shape}."
+    if not answer.any():
+        return "It is 0 also where it should not be: does it look at both pictures?"
     if right.any() and np.allclose(answer, (factor := answer.sum() / right.sum()) * right, rtol=1e-4):
-        return f"It returns {factor:.4g} times what it should: look at the divisor and the factors of the equation."
+        return (
+            f"It returns {factor:.4g} times what it should: look at the factors and the divisor of the equation, and "
+            "whether it uses its arguments alone."
+        )
     return f"It returns {answer.ravel()[0]:.4g} where it should return {right.ravel()[0]:.4g}: go through the equation."
 
 
 def _check_step(namespace):
     function, right = namespace["train_step"], _right()
     run = ToyRun(right)
-    wrong, costs = step_mistakes(right, run, RATE)
+    wrong, wrong_costs, costs = step_mistakes(right, run, RATE, namespace)
     expected, _, _ = _step(right["train_step"], run)
     picture, answer, optimizer = _step(function, run)
     if answer is None:
@@ -150,7 +161,7 @@ def _check_step(namespace):
         raise CheckError("It should return three costs: J, J_content and J_style.")
     for name, cost, own in zip(("J", "J_content", "J_style"), costs, answer, strict=True):
         if own is None or not _same(np.asarray(own, np.float32), cost):
-            raise CheckError(_wrong_cost(name, own, costs, right))
+            raise CheckError(_wrong_cost(name, own, costs, wrong_costs))
     if _same(picture, run.start):
         if optimizer.iterations == 0:
             raise CheckError("The picture stays as it is: the optimizer is not given the gradient.")
@@ -161,7 +172,10 @@ def _check_step(namespace):
     if optimizer.iterations == 0:
         raise CheckError("The picture is changed without the optimizer, which knows how large a step should be.")
     if picture.min() < 0.0 or picture.max() > 1.0:
-        raise CheckError("Pixels are not clipped: some have left the range from 0 to 1.")
+        raise CheckError(
+            "Pixels are not clipped: some have left the range from 0 to 1. That is done after the optimizer's step, "
+            "and the result is assigned."
+        )
     for message, pictures in wrong.items():
         if any(_same(picture, one) for one in pictures):
             raise CheckError(message)
@@ -178,11 +192,16 @@ def _step(function, run):
     return variable.numpy(), answer, optimizer
 
 
-def _wrong_cost(name, own, costs, right):
+def _wrong_cost(name, own, costs, wrong):
     """Return what is wrong with a cost that a step returns."""
     own = np.asarray(np.nan if own is None else own, np.float32)
     if any(_same(own, cost) for cost in costs):
         return "It returns the costs in another order: J, J_content, J_style."
-    if name == "J" and _same(own, right["total_cost"](*costs[1:])):
-        return "ALPHA and BETA of run.settings are not handed to total_cost, which takes the course's then."
-    return f"{name} is not what its function gives for these activations, before the step."
+    for message, values in wrong.items():
+        if name == "J" and any(_same(own, value) for value in values):
+            return message
+    of = {"J": "total_cost", "J_content": "compute_content_cost", "J_style": "compute_style_cost"}[name]
+    return (
+        f"{name} is not what {of} gives for what run.look sees before the step: look at what it is handed. All "
+        "weights, STYLE_LAYERS too, are in run.settings."
+    )

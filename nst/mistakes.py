@@ -1,14 +1,16 @@
 """The well-known mistakes in the functions of the exercise, each as the numbers that it gives."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nst.backend import tf
 from nst.settings import Settings
 
-ROOT = "There is a root in it, whose slope at 0 is not finite: equation {} adds up squares alone."
+ROOT = "There is a root in it, whose slope at 0 is not finite: equation ({}) adds up squares alone."
 SQUARES = "The differences are not squared."
+SQUARED_SUM = "It squares the sum. Each difference is squared, and then they are added up."
+BRACKETS = "a / b * c divides by b alone: the whole divisor needs brackets."
 
 
 class Trial(NamedTuple):
@@ -49,12 +51,15 @@ def content_cost(right):
             "The number of channels is missing from the divisor, see equation (1).": [_total(d**2) / (4 * n / n_C)],
             "The divisor is that of the style cost. See equation (1).": [_total(d**2) / (4 * n**2)],
             SQUARES: [_total(d) / (4 * n), -_total(d) / (4 * n), _total(abs(d)) / (4 * n), _total(abs(d)) / n],
+            SQUARED_SUM: [_total(d) ** 2 / (4 * n), _total(d) ** 2],
+            BRACKETS: [_total(d**2) / 4 * n],
             ROOT.format(1): [_total(d**2) ** 0.5, J(C, G) ** 0.5, _total(d**2) ** 0.5 / (4 * n)],
         },
         "Only the last layer counts, and there both have the same shape.",
     )
     yield Trial((C, C))
     yield Trial(([_random(1, 5, 3, 2)], [_random(1, 5, 3, 2, seed=1)]))
+    yield Trial(([tf.cast(C[-1], tf.bfloat16)], [tf.cast(G[-1], tf.bfloat16)]))
 
 
 def gram(right):
@@ -75,7 +80,9 @@ def gram(right):
     )
     square = _random(4, 4)
     yield Trial((square,), {"Neither factor is transposed, see equation (2).": [tf.matmul(square, square)]})
-    yield Trial((tf.cast(A, tf.bfloat16),))
+    coarse = tf.cast(A, tf.bfloat16)
+    late = tf.cast(tf.matmul(coarse, coarse, transpose_b=True), tf.float32)
+    yield Trial((coarse,), {"It is cast too late: the product is a long sum, for which 16 bits are too few.": [late]})
 
 
 def mean_gram(right):
@@ -131,6 +138,8 @@ def layer_cost(right):
             "It compares activations, place by place, which is what content is. Style is in their Gram matrices.": [
                 of_activations / k for k in (1, 4 * n_C**2, 4 * n_C**2 * n**2, 4 * n * n_C, n * n_C)
             ],
+            SQUARED_SUM: [_total(d) ** 2 / (4 * n_C**2), _total(d) ** 2],
+            BRACKETS: [squares / 4 * n_C**2],
             SQUARES: [_total(f(d)) / (4 * n_C**2) for f in (abs, lambda d: d, lambda d: -d)],
             ROOT.format(3): [squares**0.5, (squares / (4 * n_C**2)) ** 0.5, squares**0.5 / (4 * n_C**2)],
         },
@@ -218,17 +227,15 @@ class ToyRun:
     """A run whose network is two small convolutions, for one step at a picture of 6 by 8 pixels.
 
     Attributes:
-        settings: Settings, with two style weights. start: what the picture begins as, float32, shape (1, 6, 8, 3).
-        a_C, a_S: as the training hands them over.
+        settings: Settings with weights that no notebook has. start: what the picture begins as, float32, shape
+            (1, 6, 8, 3). a_C, a_S: as the training hands them over.
     """
 
     def __init__(self, right):
-        self.settings = Settings(
-            ALPHA=3.0, BETA=700.0, SMOOTHNESS=2.0, COLOUR_SMOOTHNESS=5.0, STYLE_LAYERS=[("block1_conv1", 0.5)]
-        )
+        layers = [("block1_conv1", 0.7)]
+        self.settings = Settings(ALPHA=3.0, BETA=700.0, SMOOTHNESS=2.0, COLOUR_SMOOTHNESS=5.0, STYLE_LAYERS=layers)
         self._kernels = [_random(3, 3, 3, 4) - 1.0, _random(3, 3, 4, 5) - 1.0]
-        self.start = _random(1, 6, 8, 3, seed=2) / 2.0
-        self.start = tf.clip_by_value(self.start * 1.4 - 0.2, 0.0, 1.0)  # some at the bounds
+        self.start = tf.clip_by_value(_random(1, 6, 8, 3, seed=2) * 0.7 - 0.2, 0.0, 1.0)  # some at the bounds
         self.a_C = self.look(_random(1, 6, 8, 3, seed=3) / 2.0)[-1:]
         style = self.look(_random(1, 7, 9, 3, seed=4) / 2.0)
         self.a_S = [right["mean_gram_matrix"](style[0]), style[1]]
@@ -239,36 +246,55 @@ class ToyRun:
         return [first, tf.nn.relu(tf.nn.conv2d(first, self._kernels[1], 2, "SAME"))]
 
 
-def step_mistakes(right, run, rate):
-    """Return what mistakes in train_step make of a picture, by their messages, and its three costs.
+def step_mistakes(right, run, rate, notebook):
+    """Return what known mistakes in train_step make of the picture and of the costs.
 
     Args:
-        right: dict of the lesson's functions. run: ToyRun. rate: of gradient descent.
+        right: dict of the lesson's functions. run: ToyRun. rate: of gradient descent. notebook: dict of the settings in
+            the student's notebook, which are not those of the run.
 
     Returns:
-        (dict of message to list of pictures, list of J, J_content, J_style).
+        (dict of message to list of pictures, dict of message to list of values of J, list of J, J_content, J_style).
     """
-    x, settings = tf.Variable(run.start), run.settings
+    x, mine = tf.Variable(run.start), run.settings
     with tf.GradientTape(persistent=True) as tape:
         a_G = run.look(x)
         J_content = right["compute_content_cost"](run.a_C, a_G)
-        J_style = right["compute_style_cost"](run.a_S, a_G, settings.STYLE_LAYERS)
-        J = right["total_cost"](J_content, J_style, settings.ALPHA, settings.BETA)
-        smooth = settings.SMOOTHNESS * right["compute_smoothness_cost"](x)
-        smooth_colour = settings.COLOUR_SMOOTHNESS * right["compute_smoothness_cost"](right["nst_utils"].colour(x))
+        J_style = right["compute_style_cost"](run.a_S, a_G, mine.STYLE_LAYERS)
+        J = right["total_cost"](J_content, J_style, mine.ALPHA, mine.BETA)
+        J_tv = right["compute_smoothness_cost"](x)
+        J_tv_colour = right["compute_smoothness_cost"](right["nst_utils"].colour(x))
+        smooth, smooth_colour = mine.SMOOTHNESS * J_tv, mine.COLOUR_SMOOTHNESS * J_tv_colour
         objective = J + smooth + smooth_colour
+        weights = [notebook.get(name, 0.0) for name in ("SMOOTHNESS", "COLOUR_SMOOTHNESS")]
+        of_notebook = weights[0] * J_tv + weights[1] * J_tv_colour
 
-    def moved(*costs: Any, sign=1.0):
+    def moved(*costs, sign=1.0):
         gradient = tf.add_n([tape.gradient(cost, x) for cost in costs])
         return tf.clip_by_value(run.start - sign * rate * gradient, 0.0, 1.0)
 
-    return {
+    pictures = {
         "It climbs: a step goes against the gradient.": [moved(objective, sign=-1.0)],
-        "It follows the gradient of J alone. What is minimised is the objective, with both smoothness costs.": [
-            moved(J),
-            moved(J, smooth),
-            moved(J, smooth_colour),
+        "It follows the gradient of J alone. The objective has two smoothness costs besides.": [moved(J)],
+        "One of the two smoothness costs is missing from the objective.": [moved(J, smooth), moved(J, smooth_colour)],
+        "It follows the smoothness costs alone: run.look and the costs of what it sees must stand within the tape.": [
+            moved(smooth, smooth_colour)
         ],
-        "It follows the gradient of J_style alone, not of the objective.": [moved(J_style)],
-        "It follows the gradient of J_content alone, not of the objective.": [moved(J_content)],
-    }, [J, J_content, J_style]
+        "The smoothness costs are not weighted.": [moved(J, J_tv, J_tv_colour)],
+        "SMOOTHNESS and COLOUR_SMOOTHNESS are the notebook's. Those of the run are in run.settings.": [
+            moved(J, of_notebook)
+        ],
+        "It follows the gradient of one cost alone, not of the objective.": [moved(J_style), moved(J_content)],
+    }
+    total, weights = right["total_cost"], [notebook.get(name, 0.0) for name in ("ALPHA", "BETA")]
+    costs = {
+        "ALPHA and BETA of run.settings are not handed to total_cost, which takes the course's then.": [
+            total(J_content, J_style)
+        ],
+        "ALPHA and BETA are the notebook's. Those of the run are in run.settings.": [
+            total(J_content, J_style, *weights)
+        ],
+        "ALPHA and BETA, or J_content and J_style, are exchanged.": [total(J_style, J_content, mine.ALPHA, mine.BETA)],
+        "J is the objective. What is recorded as J is equation (5), without smoothness costs.": [objective],
+    }
+    return pictures, costs, [J, J_content, J_style]

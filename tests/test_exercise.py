@@ -13,7 +13,7 @@ from scripts.authors.make_exercise import EXERCISE, HINTS, make
 
 CONTENT = """
 def compute_content_cost(content_output, generated_output):
-    a_C, a_G = content_output[-1], generated_output[-1]
+    a_C, a_G = (tf.cast(output[-1], tf.float32) for output in (content_output, generated_output))
     _, n_H, n_W, n_C = a_G.shape
     return """
 GRAM = "def gram_matrix(A):\n    return "
@@ -52,9 +52,20 @@ MISTAKES = {  # name: (what is written, words of what is said)
     "content by halves": (CONTENT + "tf.reduce_mean((a_C - a_G) ** 2) / 2", "2 times what it should"),
     "content without square": (CONTENT + "tf.reduce_mean(tf.abs(a_C - a_G)) / 4", "not squared"),
     "content with a root": (CONTENT + "tf.norm(a_C - a_G)", "root"),
+    "content in 16 bits": (
+        CONTENT.replace("tf.cast(output[-1], tf.float32)", "output[-1]") + "tf.reduce_mean((a_C - a_G) ** 2) / 4",
+        "It returns bfloat16",
+    ),
+    "content of the photo alone": (
+        CONTENT.replace("in (content_output, generated_output)", "in (content_output, content_output)")
+        + "tf.reduce_mean((a_C - a_G) ** 2) / 4",
+        "does it look at both pictures",
+    ),
+    "content as a squared sum": (CONTENT + "tf.reduce_sum(a_C - a_G) ** 2 / (4 * n_H * n_W * n_C)", "squares the sum"),
+    "content without brackets": (CONTENT + "tf.reduce_sum((a_C - a_G) ** 2) / 4 * n_H * n_W * n_C", "needs brackets"),
     "content in NumPy": (
         CONTENT + "np.sum((a_C.numpy() - a_G.numpy()) ** 2) / (4 * n_H * n_W * n_C)",
-        "a number of Python or NumPy, through which no gradient",
+        "a value of Python or NumPy, through which no gradient",
     ),
     "content by float": (
         CONTENT + "tf.constant(float(tf.reduce_mean((a_C - a_G) ** 2)) / 4)",
@@ -67,6 +78,11 @@ MISTAKES = {  # name: (what is written, words of what is said)
     "gram entry by entry": (GRAM + "A * A", "entry by entry"),
     "gram divided": (GRAM + "tf.matmul(A, A, transpose_b=True) / A.shape[1]", "It divides as well"),
     "gram in 16 bits": (GRAM + "tf.matmul(A, A, transpose_b=True)", "It returns bfloat16"),
+    "gram cast late": (GRAM + "tf.cast(tf.matmul(A, A, transpose_b=True), tf.float32)", "cast too late"),
+    "reshape in NumPy": (
+        MEAN_GRAM + "gram_matrix(np.reshape(a, (-1, n_C)).T) / (n_H * n_W)",
+        "taken out of TensorFlow on the way",
+    ),
     "reshape without transpose": (
         MEAN_GRAM + "gram_matrix(tf.reshape(a, (n_C, n_H * n_W))) / (n_H * n_W)",
         "mixes channels and positions",
@@ -131,8 +147,37 @@ MISTAKES = {  # name: (what is written, words of what is said)
         STEP.replace("with tf.GradientTape() as tape:", "with tf.GradientTape() as tape:\n        pass\n    if True:"),
         "must be computed within the tape",
     ),
+    "step that looks too early": (
+        STEP.replace("    with tf.Grad", "    a_G = run.look(generated_image)\n    with tf.Grad").replace(
+            "        a_G = run.look(generated_image)\n", ""
+        ),
+        "must stand within the tape",
+    ),
+    "step without colour": (
+        STEP.replace("settings.COLOUR_SMOOTHNESS * J_tv_colour", "0.0"),
+        "One of the two smoothness costs is missing",
+    ),
+    "step with the notebook's smoothness": (
+        STEP.replace("settings.SMOOTHNESS", "SMOOTHNESS").replace("settings.COLOUR", "COLOUR"),
+        "SMOOTHNESS and COLOUR_SMOOTHNESS are the notebook's",
+    ),
+    "step with the notebook's weights": (
+        STEP.replace("settings.ALPHA", "ALPHA").replace("settings.BETA", "BETA"),
+        "ALPHA and BETA are the notebook's",
+    ),
+    "step with the notebook's layers": (STEP.replace("settings.STYLE_LAYERS", "STYLE_LAYERS[:1]"), "STYLE_LAYERS too"),
+    "step with exchanged weights": (
+        STEP.replace("settings.ALPHA, b", "settings.BETA, b").replace("beta=settings.BETA", "beta=settings.ALPHA"),
+        "are exchanged",
+    ),
+    "step that returns the objective": (STEP.replace("return J,", "return objective,"), "J is the objective"),
+    "step with the pair reversed": (
+        STEP.replace("[(gradient, generated_image)]", "[(generated_image, gradient)]"),
+        "Each pair is (gradient, variable)",
+    ),
+    "step with a name that is not there": (STEP.replace("colour(gen", "color(gen"), "no attribute 'color'"),
     "step on J alone": (STEP.replace("tape.gradient(objective", "tape.gradient(J"), "gradient of J alone"),
-    "step on the style": (STEP.replace("tape.gradient(objective", "tape.gradient(J_style"), "J_style alone"),
+    "step on the style": (STEP.replace("tape.gradient(objective", "tape.gradient(J_style"), "one cost alone"),
     "step uphill": (STEP.replace("[(gradient,", "[(-gradient,"), "It climbs"),
     "step without clipping": (
         STEP.replace("tf.clip_by_value(generated_image, 0.0, 1.0)", "generated_image"),
@@ -210,6 +255,13 @@ def test_right_answers_written_in_other_ways_pass(name, write, capsys):
 def test_the_lessons_own_functions_are_right(lesson):
     for name in HINTS:
         nst_utils.check(lesson[name])
+
+
+def test_what_is_not_written_is_no_mistake(write):
+    with pytest.raises(
+        nst_utils.CheckError, match=r"^write gram_matrix first\. If you have: the line that raises must"
+    ):
+        nst_utils.check(write("def gram_matrix(A):\n    raise NotImplementedError('write gram_matrix first')"))
 
 
 def test_what_is_checked_knows_what_it_calls(write):

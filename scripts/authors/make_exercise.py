@@ -24,7 +24,9 @@ TITLE = "\n\n".join(
         "**How to work.** Run the cells from the top, one after the other (*Shift + Enter*). At `# YOUR CODE HERE` "
         "write the body of the function in place of that line and the next. The text and the formula above say what it "
         "computes, the docstring what comes in and what goes out. The check below says that it is right, or what is "
-        "wrong. Each hint unfolds. An error that says `write … first` means a function that is still empty.",
+        "wrong. After every change run the cell again, and then the check. Each hint unfolds. An error that says "
+        "`write … first` means a function that is still empty. Compute with TensorFlow (`tf.…`) alone, not with NumPy or `float()`: "
+        "gradients have to flow back through it.",
         "**Where to look.** The lesson is the same notebook with all answers: look there after you have tried.",
     ]
 )
@@ -42,8 +44,9 @@ HINTS = {
     "compute_style_cost": "Loop over three lists at once with `zip`. A list without its last entry is `[:-1]`.",
     "total_cost": "One line. `alpha` and `beta` are arguments here; the settings come in with the training step.",
     "train_step": "Within `with tf.GradientTape() as tape:` compute what `run.look` sees in `generated_image`, the "
-    "costs, and the objective, to which equation (7) adds both smoothness costs. After it: `tape.gradient`, "
-    "`optimizer.apply_gradients` with a list of one pair, and `generated_image.assign` with `tf.clip_by_value`.",
+    "costs, and the objective, equation (8); `nst_utils.colour` is equation (7). After it: `tape.gradient`, "
+    "`optimizer.apply_gradients` with a list of one pair (gradient, variable), and "
+    "`generated_image.assign` with `tf.clip_by_value`.",
 }
 
 
