@@ -1,5 +1,6 @@
 """Compare: the same picture with other settings, side by side."""
 
+import functools
 import itertools
 import time
 from pathlib import Path
@@ -12,7 +13,6 @@ from nst.lesson import Lesson
 from nst.plots import Screen, clock, draw_grid, pace
 from nst.records import parent_folder
 from nst.replay import decide_small, say_what_paints, take_functions
-from nst.settings import decide
 from nst.sources import check_sources
 from nst.table import SETTINGS
 
@@ -26,7 +26,7 @@ def compare(lesson=None, **settings):
     what has been painted. A value that fails leaves its place to the message, and the others go on.
 
     Args:
-        lesson: path of its notebook; the first lesson when None.
+        lesson: path of its notebook; the first lesson when None. A dict of title to path compares lessons, too.
         **settings: a list of values, or a dict of name to value, is compared; another value is fixed. Of settings that
             are lists themselves only a dict is compared: compare(STYLE_LAYERS={"fine": […], "coarse": […]}). Functions
             of the lesson are compared and fixed likewise: compare(total_cost={"theirs": None, "mine": my_cost}), where
@@ -37,7 +37,8 @@ def compare(lesson=None, **settings):
         ImageError: a picture that all of them need cannot be used.
         RunError: the folder cannot be made, or the sheet not be written.
     """
-    compared = {name: values for name, value in settings.items() if (values := _values(name, value)) is not None}
+    given = {**settings, "lesson": lesson}
+    compared = {name: values for name, value in given.items() if (values := _values(name, value)) is not None}
     if {"OUTPUT_DIR", "RESUME"} & compared.keys():
         raise SettingsError("OUTPUT_DIR and RESUME cannot be compared: each picture gets a new folder of its own.")
     for name in (name for name, values in compared.items() if not values):
@@ -46,10 +47,9 @@ def compare(lesson=None, **settings):
         raise SettingsError(
             f"{len(compared) or 'No'} settings have several values. Give them to one or two, such as BETA=[50, 400]."
         )
-    lesson = Lesson(lesson)
-    fixed = {name: value for name, value in settings.items() if name not in compared}
-    fixed, functions = take_functions(lesson, fixed)
-    _Comparison(lesson, decide_small(lesson, fixed, compared), functions, compared).paint()
+    same = {"IMAGE_SIZE": "SIZES", "SIZES": "IMAGE_SIZE"}  # two names of one thing, of which the compared one counts
+    hidden = compared.keys() | {same[name] for name in compared.keys() & same.keys()}
+    _Comparison({name: value for name, value in given.items() if name not in hidden}, compared).paint()
 
 
 def _values(name, value):
@@ -70,22 +70,23 @@ def _values(name, value):
 class _Comparison:
     """The pictures of a comparison as they come; it stands in for the live view of each run."""
 
-    def __init__(self, lesson, decided, functions, compared):
+    def __init__(self, fixed, compared):
         *down, (column, across) = compared.items()
         rows = {title: {name: one} for name, values in down for title, one in values.items()} or {"": {}}
         self.titles = list(rows), list(across)
         self.cells = [[None] * len(across) for _ in rows]  # None, a picture, or why there is none
-        self.lesson, self.parent = lesson, parent_folder(decided)
-        decided = decided | {"OUTPUT_DIR": ""}
-        self.fixed = decided | dict.fromkeys(compared)
-        self.wanted, self.errors = {}, []
+        self.wanted, self.errors = {}, []  # lesson, settings and functions of each
+        lessons = functools.cache(Lesson)
         for (i, row), (j, one) in itertools.product(enumerate(rows.values()), enumerate(across.values())):
             try:
-                settings, own = take_functions(lesson, row | {column: one})
-                settings = decide(decided, settings, environ={})
+                given = fixed | row | {column: one}
+                lesson = lessons(given.pop("lesson"))
+                given, functions = take_functions(lesson, given)
+                settings = decide_small(lesson, given)
+                self.parent = parent_folder(settings)
                 check_sources(settings)
-                own = {name: function for name, function in own.items() if function is not None}
-                self.wanted[i, j] = settings, functions | own
+                own = {name: function for name, function in functions.items() if function is not None}
+                self.wanted[i, j] = lesson, settings, own
             except NSTError as error:
                 self.errors.append(error)
                 self.cells[i][j] = str(error)
@@ -96,7 +97,8 @@ class _Comparison:
         if not self.wanted:
             raise self.errors[0]
         left = list(self.wanted)
-        say_what_paints(self.lesson, self.fixed)
+        for lesson in dict.fromkeys(lesson for lesson, _, _ in self.wanted.values()):
+            say_what_paints(lesson, [settings for one, settings, _ in self.wanted.values() if one is lesson])
         self.folder, _ = claim_folder(self.parent, "compare")
         stopped = False
         while left and not stopped:
@@ -117,9 +119,9 @@ class _Comparison:
         """Paint one picture; return whether it was stopped."""
         name = fit_name(self._title(i, j).replace(" = ", "-").replace(" ", "-"))
         folder = claim_name(self.folder / name, Path.mkdir)
-        (settings, functions), self.started = self.wanted[i, j], time.monotonic()
+        (lesson, settings, functions), self.started = self.wanted[i, j], time.monotonic()
         try:
-            run = self.lesson.run(settings | {"OUTPUT_DIR": folder.as_posix()}, self._watch, functions=functions)["run"]
+            run = lesson.run(settings | {"OUTPUT_DIR": folder.as_posix()}, self._watch, functions=functions)["run"]
         except KeyboardInterrupt:
             return True
         except Exception as error:  # also of functions that a reader has edited

@@ -14,7 +14,7 @@ from nst.table import SETTINGS
 SMALL = {"IMAGE_SIZE": 200, "SIZES": [], "EPOCHS": 60}  # for what is tried rather than framed
 
 
-def decide_small(lesson, explicit, later=()):
+def decide_small(lesson, explicit):
     """Return the Settings with which a small picture is painted.
 
     What wins: an explicit value, then an NST_ variable, then the notebook as last saved, made small.
@@ -22,7 +22,6 @@ def decide_small(lesson, explicit, later=()):
     Args:
         lesson: Lesson.
         explicit: dict of the settings that a call gives.
-        later: names of settings that get explicit values later.
 
     Returns:
         Settings, checked but for OUTPUT_DIR, which is where new folders are made.
@@ -34,7 +33,7 @@ def decide_small(lesson, explicit, later=()):
         raise SettingsError("RESUME goes on with a run in the notebook. Here each picture is a new one: leave it out.")
     saved = lesson.settings()
     small = {name: value for name, value in SMALL.items() if name in saved}
-    environ = {name: text for name, text in os.environ.items() if name.removeprefix("NST_") not in later}
+    environ = dict(os.environ)
     parent = explicit.get("OUTPUT_DIR") or environ.pop("NST_OUTPUT_DIR", "") or saved.get("OUTPUT_DIR", "")
     decided = decide(saved | small, {**explicit, "RESUME": "", "OUTPUT_DIR": ""}, environ)
     return decided | {"OUTPUT_DIR": parent}
@@ -46,15 +45,15 @@ def take_functions(lesson, given):
     return [{name: value for name, value in given.items() if (name in names) == there} for there in (False, True)]
 
 
-def say_what_paints(lesson, settings):
-    """Print which cells are replayed, and which settings an exercise may have left in them, of those that count.
+def say_what_paints(lesson, wanted):
+    """Print which cells are replayed, and which settings an exercise may have left in them and all of some Settings.
 
     Those on the screen may have been changed and not saved. The first lesson came with the defaults of the table.
     """
     saved = time.strftime("%d %b, %H:%M", time.localtime(lesson.path.stat().st_mtime))
     print(f"Painting with the cells of {lesson.name} as last saved ({saved}).")
     for name, value in from_record(lesson.settings() if lesson.name == FIRST else {}).items():
-        if value == settings[name] != SETTINGS[name].default:
+        if value != SETTINGS[name].default and all(value == settings[name] for settings in wanted):
             print(f"{name} = {value!r} is saved there; the lesson came with {SETTINGS[name].default!r}.")
 
 
@@ -75,7 +74,7 @@ def paint(lesson=None, **settings):
     lesson = Lesson(lesson)
     settings, functions = take_functions(lesson, settings)
     decided = decide_small(lesson, settings)
-    say_what_paints(lesson, decided)
+    say_what_paints(lesson, [decided])
     with own_folder(decided) as decided:
         return lesson.run(decided, functions=functions)["run"]
 

@@ -172,7 +172,7 @@ def test_what_an_exercise_has_left_among_the_saved_settings_is_told(folder, tmp_
         told = set(re.findall("(.*) = .* is saved there", out))
         assert told >= {"BETA", "STYLE_LAYERS", "STYLE_IMAGE", "SAVE_EVERY", "COLOUR_SMOOTHNESS"}
         assert not told & {"ALPHA", "WEIGHTS", "PRECISION", "SMOOTHNESS", "IMAGE_SIZE", "EPOCHS"}
-    nst_utils.compare(path, **TINY, BETA=[1600])
+    nst_utils.compare(path, **TINY, BETA=[1600, 50])
     assert "BETA = 1600 is saved there" not in capsys.readouterr().out, "it is in the titles"
     capsys.readouterr()
     nst_utils.paint(write_lesson(tmp_path / "another.ipynb", BETA=1600), **TINY)
@@ -346,3 +346,15 @@ def test_an_error_in_another_function_stands_at_its_line(compare, capsys):
     )
     compare(total_cost={"theirs": None, "mine": names["total_cost"]})
     assert "mine: In total_cost, line 3 of its cell:\n    return J_content @ J_style\n" in capsys.readouterr().out
+
+
+def test_lessons_are_compared_as_values_are(compare, lesson, tmp_path, unpainted, capsys):
+    """Each with its own saved settings; what is named holds for all of them."""
+    other = write_lesson(tmp_path / "other.ipynb", BETA=500.0)
+    folder = compare(lesson={"first": lesson, "second": other}, CONTENT_IMAGE=[CAT, VILLAGE], ALPHA=3)
+    assert names_in(folder) == {*unpainted, "sheet.png"}
+    names = {"CONTENT_IMAGE-chelsea_the_cat-first": (CAT, 40.0), "CONTENT_IMAGE-chelsea_the_cat-second": (CAT, 500.0)}
+    assert {name: (unpainted[name].CONTENT_IMAGE, unpainted[name].BETA) for name in names} == names
+    assert {settings.ALPHA for settings in unpainted.values()} == {3.0}
+    out = capsys.readouterr().out
+    assert out.count("Painting with the cells of") == 2 and "first | second\n" in out

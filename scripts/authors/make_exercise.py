@@ -25,8 +25,8 @@ TITLE = "\n\n".join(
         "write the body of the function in place of that line and the next. The text and the formula above say what it "
         "computes, the docstring what comes in and what goes out. The check below says that it is right, or what is "
         "wrong. After every change run the cell again, and then the check. Each hint unfolds. An error that says "
-        "`write … first` means a function that is still empty. Compute with TensorFlow (`tf.…`) alone, not with NumPy or `float()`: "
-        "gradients have to flow back through it.",
+        "`write … first` means a function that is still empty. Compute with TensorFlow (`tf.…`) "
+        "alone, not with NumPy or `float()`: gradients have to flow back through it.",
         "**Where to look.** The lesson is the same notebook with all answers: look there after you have tried.",
     ]
 )
