@@ -20,6 +20,7 @@ from nst.colours import colour  # a picture without its light and dark
 from nst.runs import Run  # a run of the training: sizes, epochs, records, live view
 from nst.plots import plot_costs  # the costs over the epochs
 from nst.plots import show_snapshots  # the picture as it grew
+from nst.matrices import show_gram_matrices  # Gram matrices as pictures
 from nst.sizes import plan_sizes  # from coarse to fine: the sizes and their epochs
 from nst.exhibition import show_runs  # the last runs side by side, with the settings in which they differ
 

@@ -1,6 +1,5 @@
 """What runs have left, shown: side by side, or as a moving picture."""
 
-import base64
 import io
 import json
 from pathlib import Path
@@ -11,6 +10,7 @@ from IPython.display import display
 from PIL import Image
 
 from nst.checkpoints import changed_functions
+from nst.described import picture_output
 from nst.errors import RunError, SettingsError
 from nst.files import write_file
 from nst.plots import draw_grid, show_figure, spread
@@ -115,15 +115,13 @@ def animate(run):
             pictures.append(picture.convert("RGB"))
     height = round(MOVIE_WIDTH * pictures[-1].height / pictures[-1].width)
     first, *others = [picture.resize((MOVIE_WIDTH, height)) for picture in pictures]  # also of the smaller sizes
-    movie, still = io.BytesIO(), io.BytesIO()
-    seconds = {"duration": [300] * len(others) + [2000], "loop": 0}  # milliseconds
+    movie, seconds = io.BytesIO(), {"duration": [300] * len(others) + [2000], "loop": 0}  # milliseconds
     first.save(movie, "WEBP", save_all=True, append_images=others, quality=70, **seconds)
     write_file(folder / "making-of.webp", movie.getvalue())
-    (others or [first])[-1].save(still, "JPEG", quality=85)
     text = f"{len(paths)} snapshots of {folder.name}, one after the other"
-    movie, still = (base64.b64encode(content.getvalue()).decode() for content in (movie, still))
-    tag = f'<img src="data:image/webp;base64,{movie}" alt="{text}" style="max-width: 100%">'
     if get_ipython() is None:
         print(text)
-        return
-    display({"text/html": tag, "image/jpeg": still, "text/plain": text}, raw=True)
+    else:
+        epochs = [int(path.stem.removeprefix("image_")) for path in (paths[0], paths[-1])]
+        words = f"A moving picture: {text}, from epoch {epochs[0]} to epoch {epochs[1]}."
+        display(picture_output(movie.getvalue(), text, words, "webp"), raw=True)

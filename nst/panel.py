@@ -1,6 +1,5 @@
 """A panel to steer by hand: what a student turns, as sliders and buttons, painted with the notebook's own cells."""
 
-import base64
 import contextlib
 import html
 import io
@@ -14,6 +13,7 @@ from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 
+from nst.described import picture_output
 from nst.errors import ImageError, NSTError, SettingsError
 from nst.files import claim_name, fit_name, make_folder, write_file
 from nst.images import load_image, to_uint8
@@ -88,6 +88,7 @@ class Panel:
         self._go_on_button.on_click(lambda button: self.go_on())
         self._status = widgets.HTML()
         self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
+        self._picture.tooltip = "The picture as it grows"  # what a screen reader says of it
         self._show(load_image(start.CONTENT_IMAGE, SHOWN))
         self._say("Turn what you like and press Run.")
         buttons = [self._run_button, self._stop_button, self._go_on_button, self._upload, widgets.HTML(ADD)]
@@ -222,7 +223,7 @@ class Panel:
         """Return the panel, and for where widgets are not alive its picture and a sentence."""
         text = "A panel with sliders and buttons, when the notebook runs; here the picture that it shows."
         bundle = self.widget._repr_mimebundle_(**kwargs)
-        return bundle | {"image/jpeg": base64.b64encode(self._picture.value).decode(), "text/plain": text}
+        return bundle | picture_output(self._picture.value, text)
 
 
 def _steps(start):

@@ -1,12 +1,8 @@
 """Figures, and the live view of a run."""
 
-import base64
-import contextlib
-import functools
 import io
 import itertools
 import math
-import re
 import textwrap
 import time
 import unicodedata
@@ -15,13 +11,14 @@ import numpy as np
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from nst.costs import costs_of
+from nst.described import describe_costs, describe_grid, describe_row, picture_output
 from nst.errors import RunError
 from nst.images import to_uint8
+from nst.titles import write
 
 
 def show_images(images, titles):
@@ -36,8 +33,8 @@ def show_images(images, titles):
     figure = Figure(figsize=(12, height), layout="constrained")
     for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True):
         _draw_image(axes, image)
-        _write(axes.set_title("", fontsize=11), title)
-    show_figure(figure, " | ".join(titles))
+        write(axes.set_title("", fontsize=11), title)
+    show_figure(figure, " | ".join(titles), describe_row(titles))
 
 
 def show_channels(activations, names, count=5):
@@ -49,15 +46,17 @@ def show_channels(activations, names, count=5):
         count: how many channels of each layer.
     """
     height = 12 / count * activations[0].shape[1] / activations[0].shape[2] + 0.25
-    figure = Figure(figsize=(12, height * len(names)), layout="constrained")
+    figure, described = Figure(figsize=(12, height * len(names)), layout="constrained"), []
     for row, a, name in zip(figure.subplots(len(names), count, squeeze=False), activations, names, strict=True):
         channels = np.moveaxis(np.asarray(a[0], np.float32), -1, 0)
         chosen = np.argsort(channels.std(axis=(1, 2)))[::-1][:count]
+        described.append(f"{name}, channels {', '.join(map(str, chosen))}")
         for axes, number in zip(row, chosen, strict=True):
             axes.imshow(channels[number], cmap="gray", vmax=np.percentile(channels[number], 99.5))
             axes.set_axis_off()
-            _write(axes.set_title("", fontsize=10), f"{name}, channel {number}")
-    show_figure(figure, "channels of " + ", ".join(names))
+            write(axes.set_title("", fontsize=10), f"{name}, channel {number}")
+    words = f"Single channels, each a grey picture that is bright where its pattern was found: {'; '.join(described)}."
+    show_figure(figure, "channels of " + ", ".join(names), words)
 
 
 def plot_costs(history):
@@ -71,7 +70,7 @@ def plot_costs(history):
         return
     figure = Figure(figsize=(8, 4), layout="constrained")
     _draw_costs(figure.subplots(), history)
-    show_figure(figure, "costs over epochs")
+    show_figure(figure, "costs over epochs", describe_costs(history))
 
 
 def spread(things, most):
@@ -159,7 +158,8 @@ class LiveView:
         axes = figure.add_axes((0.6, 0.13, 0.38, 0.66))
         _draw_costs(axes, history)
         axes.set_xlim(0, sum(epochs for _, epochs in self._sizes))
-        _write(figure.suptitle("", fontsize=10, family="monospace"), f"{self._turned}\n{text}")
+        write(figure.suptitle("", fontsize=10, family="monospace"), f"{self._turned}\n{text}")
+        figure.set_label(f"The picture as it is now, and beside it a curve. {self._turned}. {describe_costs(history)}")
         return figure
 
 
@@ -224,17 +224,18 @@ def draw_grid(cells, rows=("",), columns=("",), title=""):
         for axes, cell, column in zip(row, cells_of_row, columns, strict=True):
             if isinstance(cell, str):
                 words = textwrap.fill(textwrap.shorten(cell, 300, placeholder=" …"), 34)
-                _write(axes.text(0.5, 0.5, "", ha="center", va="center", fontsize=8, color="firebrick"), words)
+                write(axes.text(0.5, 0.5, "", ha="center", va="center", fontsize=8, color="firebrick"), words)
             elif cell is not None:
                 _draw_image(axes, cell)
             axes.set(xticks=[], yticks=[], frame_on=False)
             axes.set_axis_on()
             axes.set_anchor("S")
-            _write(axes.set_title("", fontsize=10), column if i == 0 else "")
+            write(axes.set_title("", fontsize=10), column if i == 0 else "")
         row[0].set_ylabel("", fontsize=10)
-        _write(row[0].yaxis.label, rows[i])
+        write(row[0].yaxis.label, rows[i])
     if title:
-        _write(figure.suptitle("", fontsize=10, family="monospace"), title)
+        write(figure.suptitle("", fontsize=10, family="monospace"), title)
+    figure.set_label(describe_grid(cells, rows, columns, title))
     return figure
 
 
@@ -265,45 +266,30 @@ def show_points(clouds, titles):
     for axes, points, title in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds, titles, strict=True):
         axes.scatter(*np.asarray(points).T, s=9)
         axes.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal", xticks=[], yticks=[])
-        _write(axes.set_title(""), title)
-    show_figure(figure, " | ".join(titles))
+        write(axes.set_title(""), title)
+    show_figure(figure, " | ".join(titles), describe_row(titles, "Clouds of points side by side"))
 
 
 def _bundle(figure, text):
-    """Return a figure as a notebook output: a JPEG, and a text for where no pictures are shown."""
+    """Return a figure as a notebook output, with its label for those who cannot see it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 88})
-    return {"image/jpeg": base64.b64encode(buffer.getvalue()).decode(), "text/plain": text}
+    return picture_output(buffer.getvalue(), text, figure.get_label())
 
 
-def show_figure(figure, text):
-    """Show a figure in the notebook; elsewhere print the text that stands for it."""
+def show_figure(figure, text, description=""):
+    """Show a figure in the notebook; elsewhere print the text that stands for it.
+
+    Args:
+        figure: matplotlib Figure.
+        text: what is printed.
+        description: what is to be seen, for those who cannot see it; the figure's own label when empty.
+    """
+    figure.set_label(description or figure.get_label())
     if get_ipython() is None:
         print(text)
     else:
         display(_bundle(figure, text), raw=True)
-
-
-def _write(place, words):
-    """Write words into a matplotlib Text as they are: a $ begins no formula, a letter that no font has becomes ?."""
-    fonts, lost = _fonts_for(frozenset(re.findall(r"[^\n -~]", words)))
-    place.set(parse_math=False, fontfamily=[*place.get_fontfamily(), *fonts])
-    place.set_text(words.translate(dict.fromkeys(map(ord, lost), "?")))
-
-
-@functools.cache
-def _fonts_for(letters):
-    """Return the names of fonts that have some letters, and the letters that none has, which is said."""
-    fonts = []
-    for font in sorted(fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans"):
-        if letters and not font.name.startswith("Last Resort"):  # which has a box for each
-            with contextlib.suppress(OSError, RuntimeError):  # a font that is gone, or damaged
-                found = {letter for letter in letters if get_font(font.fname).get_char_index(ord(letter))}
-                fonts, letters = fonts + [font.name] * bool(found), letters - found
-    if letters:
-        lost = "".join(sorted(letters)).encode(errors="replace").decode()
-        print(f"No font here has {lost}, so titles show ? instead. Install one that has, such as Noto Sans CJK.")
-    return fonts, letters
 
 
 def _draw_image(axes, image):

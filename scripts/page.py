@@ -90,17 +90,17 @@ def show_run(picture, sources, facts, saved):
     differing = {name: value for name, value in facts["settings"].items() if saved.get(name, value) != value}
     settings = [f"{name} = {value!r}" for name, value in differing.items() if name not in SHOWN_ELSEWHERE]
     settings = [f"<code>{html.escape(setting)}</code>" for setting in settings] or ["All settings are the notebook's."]
-    painted = _figure("", base64.b64encode(buffer.getvalue()).decode())
+    painted = _figure("", base64.b64encode(buffer.getvalue()).decode(), " after ".join(names[:2]))
     return (
         f'<section class="result"><div class="painted" style="--ratio:{image.width / image.height:.3f}">{painted}</div>'
         f'<div class="sources">{"".join(map(_figure, names, sources))}</div><p>{" · ".join(settings)}</p></section>'
     )
 
 
-def _figure(name, jpeg):
-    name = html.escape(name)
+def _figure(name, jpeg, painted=""):
+    name, painted = html.escape(name), html.escape(f"The painted picture: {painted}")
     caption = name and f"<figcaption>{name}</figcaption>"
-    return f'<figure><img src="data:image/jpeg;base64,{jpeg}" alt="{name or "the painted picture"}">{caption}</figure>'
+    return f'<figure><img src="data:image/jpeg;base64,{jpeg}" alt="{name or painted}">{caption}</figure>'
 
 
 def draw_formulas(markdown):

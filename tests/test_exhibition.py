@@ -1,7 +1,6 @@
 """What runs have left, shown: the last ones side by side, and one as a moving picture."""
 
 import base64
-import io
 import json
 import os
 import re
@@ -183,8 +182,7 @@ def test_snapshots_follow_each_other(tmp_path, monkeypatch, capsys):
     assert bundle["text/plain"] == said
     (movie,) = re.findall('data:image/webp;base64,([^"]*)"', bundle["text/html"])
     assert base64.b64decode(movie) == (tmp_path / "making-of.webp").read_bytes()
-    with Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))) as still:
-        assert abs(np.mean(still) - 246) < 3, "where nothing moves, the last"
+    assert f'alt="A moving picture: {said}, from epoch 0 to epoch 29."' in bundle["text/html"]
 
 
 def test_without_snapshots(folder, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 import nst_utils
 from conftest import NOTEBOOK, ROOT, SETTINGS
+from nst.layers import LAYER_NAMES
 from nst.lesson import Lesson, run_cell
 from nst.settings import check_settings
 from nst.table import SETTINGS as TABLE
@@ -31,7 +32,7 @@ def code_of(path):
 
 
 def shows_pictures(cell):
-    return any("image/jpeg" in output.get("data", {}) for output in cell.outputs)
+    return any("<img " in output.get("data", {}).get("text/html", "") for output in cell.outputs)
 
 
 # ---- what is stored
@@ -66,6 +67,19 @@ def test_stored_as_from_any_machine(path):
     assert [name for name in re.findall(r"nst_utils\.([A-Za-z]\w*)\(", text) if not hasattr(nst_utils, name)] == []
 
 
+@ALL
+def test_every_picture_is_described(path):
+    """JupyterLab shows outputs of image/… without a description."""
+    cells = nbformat.read(path, as_version=4).cells
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        data = output.get("data", {})
+        assert not [kind for kind in data if kind.startswith("image/")]
+        images = re.findall("<img [^>]*>", data.get("text/html", ""))
+        assert all(re.search('alt="[^"]{8,}"', image) for image in images), images
+    written = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert all(len(words) > 20 for words in re.findall(r"!\[(.*?)\]\(", written))
+
+
 # ---- lessons
 
 
@@ -95,6 +109,16 @@ def test_toys_answer_the_same_after_the_training(folder, capsys):
             capsys.readouterr()
             run_cell(cell.source, names)
             assert capsys.readouterr().out == "".join(output.text for output in cell.outputs), cell.source
+
+
+def test_layers_have_the_names_and_numbers_that_others_give_them():
+    """As the architecture has it: a convolution and its ReLU have a number each, a pooling between blocks has one."""
+    rows = re.findall(r"\| `(block(.)_conv(.))` \| (\S+) \| (\d+) \| (\d+)\D", NOTEBOOK.read_text(encoding="utf-8"))
+    assert len(rows) == 6
+    for name, block, number, paper, index, counted in rows:
+        before = LAYER_NAMES.index(name)
+        assert paper == f"conv{block}_{number}"
+        assert (int(index), int(counted)) == (2 * before + int(block) - 1, before + 1)
 
 
 def test_experiments_are_calls_with_their_pictures():

@@ -1,16 +1,19 @@
 """Figures and the live view: what is shown, in a notebook and elsewhere, and titles in any letters."""
 
 import base64
+import html
 import io
 import itertools
+import re
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nst import plots
+from nst import plots, titles
 from nst.images import save_image
+from nst.matrices import show_gram_matrices
 
 ROWS = [(0, 5.0, 100.0, 0.0, 2.5), (1, 5.5, 50.0, 0.25, 1.0), (2, 6.0, 25.0, 0.5, 0.5)]
 HISTORY = [dict(zip(("epoch", "seconds", "J", "J_content", "J_style"), row, strict=True)) for row in ROWS]
@@ -27,8 +30,15 @@ def shown(monkeypatch):
 
 def drawn(bundle):
     """Return the picture of a notebook output, as an array."""
-    with Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))) as picture:
+    (data,) = re.findall('src="data:image/jpeg;base64,([^"]*)"', bundle["text/html"])
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
         return np.asarray(picture)
+
+
+def described(bundle):
+    """Return what a notebook output says to those who cannot see it."""
+    (words,) = re.findall('<img [^>]*alt="([^"]*)"', bundle["text/html"])
+    return html.unescape(words)
 
 
 def rendered(figure):
@@ -60,6 +70,40 @@ def test_figures_are_shown_as_jpeg_with_a_text(shown, picture, tmp_path):
     ]
     for bundle in shown:
         assert drawn(bundle).std() > 5, f"{bundle['text/plain']}: nothing is drawn"
+
+
+def test_figures_are_described_for_those_who_cannot_see_them(shown, picture):
+    """What each holds, from what it was drawn from; also in letters that HTML takes for its own."""
+    plots.show_images([picture(30, 40)], ['a "wide" & <high> one'])
+    plots.plot_costs(HISTORY)
+    activations = np.random.default_rng(0).uniform(0, [[[1, 9, 2, 5]]], (1, 6, 8, 4))
+    plots.show_channels([activations], ["block1_conv1"], count=2)
+    plots.show_grid([[np.zeros((6, 8, 3)), None], ["it failed", None]], ["BETA = 1", "BETA = 2"], ["cat", "wave"])
+    plots.show_points([np.zeros((9, 2))] * 2, ["a ring", "a blob"])
+    plots.LiveView([(40, 3)], "alpha 10").update(picture(30, 40), HISTORY, last=True)
+    image, costs, channels, grid, points, live = map(described, shown)
+    assert image == 'A picture: a "wide" & <high> one.'
+    assert (
+        costs
+        == "Costs over 3 epochs, on a log axis: J from 100 to 25, J_content from 0 to 0.5, J_style from 2.5 to 0.5."
+    )
+    assert "block1_conv1, channels 1, 3" in channels
+    assert grid.startswith("A grid of pictures. Columns: cat, wave. Rows: BETA = 1, BETA = 2.")
+    assert "Not painted yet: BETA = 1 wave." in grid and "No picture of BETA = 2 cat: it failed" in grid
+    assert points == "Clouds of points side by side: a ring, a blob."
+    assert "alpha 10" in live and live.endswith(costs)
+
+
+def test_gram_matrices_are_shown_with_how_far_they_are_from_the_second(shown):
+    """Of any number of channels and regions; the first ones shown are those that the second has more of."""
+    of_photo, of_painting = np.diag([9.0, 1.0, 4.0]), np.diag([1.0, 9.0, 4.0])
+    show_gram_matrices([of_photo, of_painting, of_painting], ["photo", "painting", "result"], count=2)
+    assert described(shown[-1]).endswith("second: photo: 114 % off, painting, result: 0 % off.")
+    photo, painting = (drawn(shown[-1])[100:300, left : left + 300].astype(int) for left in (50, 450))
+    assert photo.mean(axis=(1, 2))[:50].mean() < painting.mean(axis=(1, 2))[:50].mean()
+    show_gram_matrices([np.random.default_rng(0).uniform(0, 1, (2, 5, 5))] * 2, ["photo", "painting"])
+    assert shown[-1]["text/plain"] == "photo: 0 % off | painting | photo: 0 % off | painting", "a row for each region"
+    show_gram_matrices([np.zeros((4, 4))] * 2, ["photo", "painting"])
 
 
 def test_outside_a_notebook_figures_are_a_line_of_text(capsys, picture):
@@ -119,9 +163,9 @@ def test_long_titles_leave_their_neighbours_room():
 
 def test_titles_are_no_formulas_and_no_boxes(monkeypatch, capsys):
     """Names of files may hold anything."""
-    plots._fonts_for.cache_clear()
+    titles._fonts_for.cache_clear()
     families = {"DejaVu Sans", "Last Resort High-Efficiency"}
-    monkeypatch.setattr(plots.fontManager, "ttflist", [f for f in plots.fontManager.ttflist if f.name in families])
+    monkeypatch.setattr(titles.fontManager, "ttflist", [f for f in titles.fontManager.ttflist if f.name in families])
     strange = "$\\frac{ costs 5$ é 雪景\udcff"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -132,7 +176,7 @@ def test_titles_are_no_formulas_and_no_boxes(monkeypatch, capsys):
     assert [top.get_title(), top.get_ylabel(), top.texts[0].get_text()] == [f"{wanted}\n$_^", wanted, wanted]
     assert figure.get_suptitle() == wanted
     assert capsys.readouterr().out.count("No font here has 景雪?, so titles show ? instead.") == 1, "said once"
-    plots._fonts_for.cache_clear()
+    titles._fonts_for.cache_clear()
 
 
 # ---- the live view

@@ -1,7 +1,7 @@
 """Paint and compose the pictures of the README and the notebook, in images/examples.
 
-    python scripts/authors/make_examples.py          all of it: about 45 minutes on two cores
-    python scripts/authors/make_examples.py strips   one of: strips, both, controls, coarse, large
+    python scripts/authors/make_examples.py          all of it: about 50 minutes on two cores
+    python scripts/authors/make_examples.py strips   one of: strips, both, controls, presets, coarse, large
 
 Each picture is painted with the notebook's own cells and the stand-in weights into output/examples; what is finished
 there is not painted again.
@@ -93,6 +93,18 @@ def controls():
     save("controls", 88, [scaled(picture, width=360) for picture in pictures])
 
 
+def presets():
+    """Write the palace as an oil painting, as a print and as a line drawing, small and in few steps."""
+    small = {"notebook": "nearest_neighbours.ipynb", "IMAGE_SIZE": 192, "EPOCHS": 30, "LAST_EPOCHS": 5}
+    lines = ["images/masks/composition_viii_lines.png"]
+    pictures = [
+        paint("oil", painting=PAINTINGS[0], STROKE_SIZE=2.0, ALPHA=0.02, **small),
+        paint("print", painting=PAINTINGS[1], SMOOTHNESS=0.2, COLOUR_SMOOTHNESS=1.0, **small),
+        paint("drawing", painting=PAINTINGS[2], STYLE_PARTS=lines, ALPHA=0.02, **small),
+    ]
+    save("presets", 88, [scaled(picture, width=360) for picture in pictures])
+
+
 def coarse():
     """Write the palace at 1200 pixels, painted at once and from coarse to fine, and a detail of each."""
     pictures = paint("at-once", IMAGE_SIZE=1200, SIZES=[1200], EPOCHS=100), paint("palace-1200", IMAGE_SIZE=1200)
@@ -112,6 +124,6 @@ def large():
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    makers = {maker.__name__: maker for maker in (strips, both, controls, coarse, large)}
+    makers = {maker.__name__: maker for maker in (strips, both, controls, presets, coarse, large)}
     for chosen in sys.argv[1:] or makers:
         makers[chosen]()
