@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nst.backend import tf
-from nst.errors import RunError
+from nst.backend import device, tf
+from nst.errors import NSTError, RunError
 
 HOUSE = Path(__file__).parent
 MODULE = "<module>"  # the name of what stands in a cell outside of all functions
@@ -21,6 +21,22 @@ HINTS = {  # what is read in an error: what it is likely to mean
     "_unique_id": "Each pair is (gradient, variable).",
     "ymbolic": "A step becomes a graph: compute with TensorFlow alone, without float(), NumPy or .numpy().",
 }
+
+
+def explain(error, settings, shape):
+    """Return an error that has ended a run in a reader's words, or None if it is in such words, or is none of his.
+
+    Args:
+        error: the exception, or None.
+        settings: Settings of the run.
+        shape: (H, W) of its picture.
+    """
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return RunError(
+            f"The memory of {device()} does not hold a picture of {shape[1]}×{shape[0]} pixels. Set TILE = 512, or "
+            f"IMAGE_SIZE = {settings.IMAGE_SIZE * 7 // 10} or less."
+        )
+    return own_error(error) if isinstance(error, Exception) and not isinstance(error, NSTError) else None
 
 
 def own_error(error):

@@ -10,10 +10,11 @@ from nst.exhibition import label
 from nst.files import claim_folder, claim_name, fit_name, write_file
 from nst.images import to_uint8
 from nst.lesson import Lesson
-from nst.plots import Screen, clock, draw_grid, pace
+from nst.plots import Screen, draw_grid
 from nst.records import parent_folder
 from nst.replay import decide_small, say_what_paints, take_functions
 from nst.sources import check_sources
+from nst.status import clock, pace
 from nst.table import SETTINGS
 
 

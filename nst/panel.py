@@ -18,9 +18,9 @@ from nst.errors import ImageError, NSTError, SettingsError
 from nst.files import claim_name, fit_name, make_folder, write_file
 from nst.images import load_image, to_uint8
 from nst.lesson import FIRST, Lesson
-from nst.plots import status_line
 from nst.replay import decide_small, own_folder
 from nst.settings import decide, differing
+from nst.status import status_line
 
 PICTURES = Path("images")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")

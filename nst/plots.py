@@ -1,7 +1,6 @@
 """Figures, and the live view of a run."""
 
 import io
-import itertools
 import math
 import textwrap
 import time
@@ -18,6 +17,7 @@ from nst.costs import costs_of
 from nst.described import describe_costs, describe_grid, describe_row, picture_output
 from nst.errors import RunError
 from nst.images import to_uint8
+from nst.status import status_line
 from nst.titles import write
 
 
@@ -161,46 +161,6 @@ class LiveView:
         write(figure.suptitle("", fontsize=10, family="monospace"), f"{self._turned}\n{text}")
         figure.set_label(f"The picture as it is now, and beside it a curve. {self._turned}. {describe_costs(history)}")
         return figure
-
-
-def status_line(history, sizes):
-    """Return epoch, costs, seconds per epoch and, from the second epoch on, the time left, in one line.
-
-    Args:
-        history: list of rows, from Run.
-        sizes: list of (size, epochs), from plan_sizes.
-    """
-    text = f"epoch {len(history)}/{sum(epochs for _, epochs in sizes)}"
-    for i, (name, cost) in enumerate(costs_of(history[-1]).items()):
-        text += f"   {name} {cost:.{3 if i else 4}g}"
-    if found := pace(history, sizes):
-        text += f"   {found[0]:.2f} s/epoch   {clock(found[1])} left"
-    return text
-
-
-def pace(history, sizes):
-    """Return the seconds per epoch at this size, and those that are left for all; None for a size's first epoch.
-
-    Args:
-        history: list of rows, from Run.
-        sizes: list of (size, epochs), from plan_sizes.
-    """
-    epoch, seconds = len(history) - 1, history[-1]["seconds"]
-    ends = list(itertools.accumulate(epochs for _, epochs in sizes))
-    now = next(i for i, end in enumerate(ends) if epoch < end)
-    rows = history[ends[now] - sizes[now][1] :]
-    if len(rows) < 2:  # the first epoch holds the tracing
-        return None
-    per_epoch = (seconds - rows[0]["seconds"]) / (len(rows) - 1)
-    left = ends[now] - epoch - 1  # and then those of the larger sizes, which take longer
-    left += sum(epochs * (size / sizes[now][0]) ** 2 for size, epochs in sizes[now + 1 :])
-    return per_epoch, per_epoch * left
-
-
-def clock(seconds):
-    """Return a time as minutes:seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"
 
 
 def draw_grid(cells, rows=("",), columns=("",), title=""):

@@ -6,45 +6,24 @@ import math
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from nst.backend import device, graphs_forgotten, tf
-from nst.blame import own_error
+from nst.blame import explain
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
 from nst.costs import as_numbers, not_finite, unmoved
-from nst.errors import NSTError, RunError
+from nst.errors import RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
 from nst.plots import LiveView
 from nst.records import Records
 from nst.settings import check_settings
 from nst.signals import on_stop_signals
-from nst.sizes import plan_sizes
+from nst.sizes import Size, plan_sizes
 from nst.sources import check_sources, enlarged_styles, load_sources, start_image
 from nst.tiles import Look
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0  # at the most, however long SAVE_EVERY epochs take
-
-
-class Size(NamedTuple):
-    """What is painted at one size; images are float32 RGB in [0, 1], shape (1, H, W, 3).
-
-    number: from 0. start: what to begin with, as INIT says, or the picture of the size before, enlarged. content_image.
-    style_images: list of images. masks, parts: as sources.Sources. epochs: their number at this size. refines: whether
-    the picture is refined, not begun.
-    """
-
-    number: int
-    start: Any
-    content_image: Any
-    style_images: list
-    masks: np.ndarray
-    parts: list
-    epochs: int
-    refines: bool
 
 
 class Run:
@@ -232,7 +211,10 @@ class Run:
         costs = as_numbers(costs)  # waits for the step to end
         total = float(tf.reduce_sum(self.generated_image))  # a ReLU makes zero of NaN: costs alone do not show it
         if not all(map(math.isfinite, (*costs.values(), total))):
-            raise self._not_finite(costs)
+            epoch, checkpoint = len(self.history), read_checkpoint(self.folder)
+            self.history = checkpoint["history"]
+            restore(checkpoint, self._variables, self._optimizer.variables, self.folder)
+            raise not_finite(costs, self.settings, epoch, kept=len(self.history))
         now = time.perf_counter()
         self.history.append({"epoch": len(self.history), "seconds": round(now - self._started, 3), **costs})
         done = len(self.history)
@@ -282,13 +264,8 @@ class Run:
             except RunError:
                 if kind is None:  # else the first error is the one to be told
                     raise
-            if isinstance(error, tf.errors.ResourceExhaustedError):
-                raise RunError(
-                    f"The memory of {device()} does not hold a picture of {self._shapes[0][1]}×{self._shapes[0][0]} "
-                    f"pixels. Set TILE = 512, or IMAGE_SIZE = {self.settings.IMAGE_SIZE * 7 // 10} or less."
-                ) from None
-            if isinstance(error, Exception) and not isinstance(error, NSTError) and (own := own_error(error)):
-                raise own from error
+            if told := explain(error, self.settings, self._shapes[0]):
+                raise told from error
 
     def _finish(self, checkpoint):
         """Save the picture and how the run ended."""
@@ -316,13 +293,6 @@ class Run:
         self._records.save_checkpoint(pack_checkpoint(self._number, self._start, image, *variables, *words))
         self._records.save_texts("running", self.history)
         self._saved = time.perf_counter()
-
-    def _not_finite(self, costs):
-        """Go back to the checkpoint's picture, and return the error that says what is likely wrong."""
-        checkpoint, epoch = read_checkpoint(self.folder), len(self.history)
-        self.history = checkpoint["history"]
-        restore(checkpoint, self._variables, self._optimizer.variables, self.folder)
-        return not_finite(costs, self.settings, epoch, kept=len(self.history))
 
     def _on_signal(self, number, frame):
         if self._stop.is_set() and not self._ending:

@@ -1,12 +1,31 @@
 """From coarse to fine: the sizes at which a picture is painted, and how long at each."""
 
 import math
+from typing import Any, NamedTuple
 
 from nst.errors import SettingsError
 from nst.images import MIN_SIDE
 
 LARGEST_START = 200  # pixels of the long side: a painting shows after seconds; from smaller ones faces come apart
 LEAST_EPOCHS = 20  # at a further size: fewer do not paint over what enlarging has blurred
+
+
+class Size(NamedTuple):
+    """What is painted at one size; images are float32 RGB in [0, 1], shape (1, H, W, 3).
+
+    number: from 0. start: what to begin with, as INIT says, or the picture of the size before, enlarged. content_image.
+    style_images: list of images. masks, parts: as sources.Sources. epochs: their number at this size. refines: whether
+    the picture is refined, not begun.
+    """
+
+    number: int
+    start: Any
+    content_image: Any
+    style_images: list
+    masks: Any
+    parts: list
+    epochs: int
+    refines: bool
 
 
 def plan_sizes(settings, shapes):

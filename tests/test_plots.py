@@ -14,6 +14,7 @@ from PIL import Image
 from nst import plots, titles
 from nst.images import save_image
 from nst.matrices import show_gram_matrices
+from nst.status import status_line
 
 ROWS = [(0, 5.0, 100.0, 0.0, 2.5), (1, 5.5, 50.0, 0.25, 1.0), (2, 6.0, 25.0, 0.5, 0.5)]
 HISTORY = [dict(zip(("epoch", "seconds", "J", "J_content", "J_style"), row, strict=True)) for row in ROWS]
@@ -66,7 +67,7 @@ def test_figures_are_shown_as_jpeg_with_a_text(shown, picture, tmp_path):
         "column",
         "points",
         "epoch 0 | epoch 6 | epoch 12 | epoch 18",
-        f"alpha 10   {plots.status_line(HISTORY, [(40, 3)])}",
+        f"alpha 10   {status_line(HISTORY, [(40, 3)])}",
     ]
     for bundle in shown:
         assert drawn(bundle).std() > 5, f"{bundle['text/plain']}: nothing is drawn"
@@ -183,11 +184,11 @@ def test_titles_are_no_formulas_and_no_boxes(monkeypatch, capsys):
 
 
 def test_status_line_says_how_it_stands_and_reckons_with_the_larger_sizes():
-    assert plots.status_line(HISTORY[:1], [(400, 123)]) == "epoch 1/123   J 100   J_content 0   J_style 2.5"
-    line = plots.status_line(HISTORY, [(400, 123)])
+    assert status_line(HISTORY[:1], [(400, 123)]) == "epoch 1/123   J 100   J_content 0   J_style 2.5"
+    line = status_line(HISTORY, [(400, 123)])
     assert line == "epoch 3/123   J 25   J_content 0.5   J_style 0.5   0.50 s/epoch   1:00 left"
     sizes, seconds = [(100, 4), (200, 3)], [0.0, 1.0, 2.0, 3.0, 13.0, 17.5]
     history = [{"epoch": epoch, "seconds": s, "J": 9.0} for epoch, s in enumerate(seconds)]
-    assert plots.status_line(history[:2], sizes).endswith("1.00 s/epoch   0:14 left"), "2 here, 3 of 4 s there"
-    assert plots.status_line(history[:5], sizes) == "epoch 5/7   J 9", "the first epoch of a size holds the tracing"
-    assert plots.status_line(history, sizes) == "epoch 6/7   J 9   4.50 s/epoch   0:04 left"
+    assert status_line(history[:2], sizes).endswith("1.00 s/epoch   0:14 left"), "2 here, 3 of 4 s there"
+    assert status_line(history[:5], sizes) == "epoch 5/7   J 9", "the first epoch of a size holds the tracing"
+    assert status_line(history, sizes) == "epoch 6/7   J 9   4.50 s/epoch   0:04 left"
