@@ -21,7 +21,8 @@ def show_gram_matrices(grams, titles, count=40):
     rows = list(zip(*(np.asarray(g, np.float32).reshape(-1, *g.shape[-2:]) for g in grams), strict=True))
     width = 9 / len(grams)
     figure, said = Figure(figsize=(9, (width + 0.3) * len(rows)), layout="constrained"), []
-    for axes_of_row, row in zip(figure.subplots(len(rows), len(grams), squeeze=False), rows, strict=True):
+    places = figure.subplots(len(rows), len(grams), squeeze=False)
+    for number, (axes_of_row, row) in enumerate(zip(places, rows, strict=True), start=1):
         strengths = [np.sqrt(np.maximum(np.diagonal(gram), 0)) for gram in row]
         order = np.argsort(strengths[0] - strengths[1])
         half = min(count, len(order)) // 2
@@ -29,6 +30,7 @@ def show_gram_matrices(grams, titles, count=40):
         shown = [np.sqrt(np.maximum(gram[np.ix_(chosen, chosen)], 0)) for gram in row]
         brightest = max(np.percentile(part, 99) for part in shown[:2])
         for i, (axes, gram, part, title) in enumerate(zip(axes_of_row, row, shown, titles, strict=True)):
+            title = title if len(rows) == 1 else f"{title}, region {number}"
             off = np.linalg.norm(gram - row[1]) / max(np.linalg.norm(row[1]), 1e-12)
             said.append(title if i == 1 else f"{title}: {100 * off:.0f} % off")
             axes.imshow(part, cmap="magma", vmin=0, vmax=brightest or 1)

@@ -103,7 +103,9 @@ def test_gram_matrices_are_shown_with_how_far_they_are_from_the_second(shown):
     photo, painting = (drawn(shown[-1])[100:300, left : left + 300].astype(int) for left in (50, 450))
     assert photo.mean(axis=(1, 2))[:50].mean() < painting.mean(axis=(1, 2))[:50].mean()
     show_gram_matrices([np.random.default_rng(0).uniform(0, 1, (2, 5, 5))] * 2, ["photo", "painting"])
-    assert shown[-1]["text/plain"] == "photo: 0 % off | painting | photo: 0 % off | painting", "a row for each region"
+    assert shown[-1]["text/plain"] == " | ".join(
+        ["photo, region 1: 0 % off", "painting, region 1", "photo, region 2: 0 % off", "painting, region 2"]
+    )
     show_gram_matrices([np.zeros((4, 4))] * 2, ["photo", "painting"])
 
 
