@@ -69,7 +69,7 @@ def restore(checkpoint, variables, optimizer, folder):
     pairs = [*zip((variables, optimizer), (checkpoint["variables"], checkpoint["optimizer"]), strict=True)]
     if any([tuple(v.shape) for v in there] != [value.shape for value in values] for there, values in pairs):
         raise SettingsError(
-            f'RESUME = "{folder}": the run began with other variables or another optimizer. Start anew.'
+            f'RESUME = "{folder}": the run began with other variables or another optimiser. Start anew.'
         )
     for there, values in pairs:
         for variable, value in zip(there, values, strict=True):

@@ -164,16 +164,16 @@ def _check_step(namespace):
             raise CheckError(_wrong_cost(name, own, costs, wrong_costs))
     if _same(picture, run.start):
         if optimizer.iterations == 0:
-            raise CheckError("The picture stays as it is: the optimizer is not given the gradient.")
+            raise CheckError("The picture stays as it is: the optimiser is not given the gradient.")
         raise CheckError(
             "The picture stays as it is, because another variable is changed: no new one is needed: "
             "generated_image gets its new values by assign."
         )
     if optimizer.iterations == 0:
-        raise CheckError("The picture is changed without the optimizer, which knows how large a step should be.")
+        raise CheckError("The picture is changed without the optimiser, which knows how large a step should be.")
     if picture.min() < 0.0 or picture.max() > 1.0:
         raise CheckError(
-            "Pixels are not clipped: some have left the range from 0 to 1. That is done after the optimizer's step, "
+            "Pixels are not clipped: some have left the range from 0 to 1. That is done after the optimiser's step, "
             "and the result is assigned."
         )
     for message, pictures in wrong.items():

@@ -36,7 +36,7 @@ def with_colours_of(photo, painted):
 def match_colours(image, photo):
     """Return an image whose colours have the mean and the covariance of a photo's.
 
-    The color histogram matching of Gatys et al. (2016), "Preserving color in neural artistic style transfer": x' =
+    The colour histogram matching of Gatys et al. (2016), "Preserving color in neural artistic style transfer": x' =
     A (x - mean) + mean of the photo, with A the root of the photo's covariance times the inverse root of the image's.
     Directions of colour in which the image hardly varies (of a grey picture all but one, of a flat one all) are not
     stretched to the photo's: they stay weak. The sizes may differ; the result is clipped to [0, 1].

@@ -22,7 +22,7 @@ def compare(lesson=None, **settings):
     """Paint a picture with several values of one setting, or of two, and show them side by side.
 
     Each is painted with a lesson's cells as last saved, its long side 200 pixels unless you say otherwise, into a
-    folder of its own in output/compare-<NNN>/ (or in OUTPUT_DIR, if that is set), where the sheet is kept as sheet.png.
+    folder of its own in output/compare-<NNN>/ (in OUTPUT_DIR, if that is set), where the sheet is kept as sheet.png.
     What the call says wins over NST_ variables, and these over the notebook. Stopped, it ends after the step and keeps
     what has been painted. A value that fails leaves its place to the message, and the others go on.
 

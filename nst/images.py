@@ -38,7 +38,7 @@ def load_image(path, size, enlarge=True, background="white"):
         background: "white" or "black".
 
     Returns:
-        tf.Tensor, float32 RGB in [0, 1], shape (1, H, W, 3), max(H, W) = size.
+        tf.Tensor, float32 RGB in [0, 1], shape (1, H, W, 3), max(H, W) = size, or less if it is not to be enlarged.
 
     Raises:
         ImageError: the file is missing, unreadable, damaged, over 100 megapixels, longer than 1:10, or its short side

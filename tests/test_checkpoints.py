@@ -63,7 +63,7 @@ def test_resuming_uses_the_settings_of_the_stopped_run(folder, monkeypatch, caps
     assert "EPOCHS = 9 there, so 77 is not used" in out
 
 
-@pytest.mark.parametrize("wrong", ["style_images is not what the run", "other variables or another optimizer"])
+@pytest.mark.parametrize("wrong", ["style_images is not what the run", "other variables or another optimiser"])
 def test_a_run_that_cannot_go_on_stays_as_it_is_and_so_does_the_notebook(folder, tmp_path, wrong):
     style = tmp_path / "style.jpg"
     shutil.copy(SETTINGS["STYLE_IMAGE"], style)

@@ -192,7 +192,7 @@ MISTAKES = {  # name: (what is written, words of what is said)
         STEP.replace(
             "optimizer.apply_gradients([(gradient, generated_image)])", "generated_image.assign_sub(gradient)"
         ),
-        "without the optimizer",
+        "without the optimiser",
     ),
     "step without weights": (
         STEP.replace(", alpha=settings.ALPHA, beta=settings.BETA", ""),

@@ -92,7 +92,7 @@ def test_settings_stand_once_as_plain_values_and_are_valid(path):
                 ast.literal_eval(statement.value)
                 names.append(statement.targets[0].id)
         else:
-            assert not re.search(rf"^({'|'.join(set(TABLE) - {'CONTENT_LAYER'})}) *=", cell.source, re.M), cell.source
+            assert not re.search(rf"^({'|'.join(TABLE)}) *=", cell.source, re.M), cell.source
     settings = Lesson(path).settings()
     assert sorted(names) == sorted(settings), "each once, and none that is unknown"
     assert check_settings(settings) == settings
