@@ -154,10 +154,10 @@ def test_imports_go_one_way_and_through_no_wall():
     assert set(order) == set(graph)
 
 
-@ALL
+@LESSONS
 @pytest.mark.slow
 def test_nbval(tmp_path, path):
-    """Every text output that does not depend on the machine or the settings is as stored."""
+    """Every text output that does not depend on the machine or the settings is as stored; the experiments have none."""
     options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300", "-x", "-q", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, path.name]
     small = {"NST_WEIGHTS": "standin", "NST_PRECISION": "float32", "NST_IMAGE_SIZE": "64", "NST_EPOCHS": "2"}
