@@ -177,7 +177,7 @@ def test_experiments_run_small_and_are_stopped_after_a_step(tmp_path):
     execute("going_further.ipynb", EPOCHS=2, OUTPUT_DIR=tmp_path)
     page = (tmp_path / "going_further.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg") + page.count("data:image/webp") >= 12
-    assert {path.name for path in tmp_path.glob("compare-*")} == {f"compare-{n:03}" for n in range(1, 8)}
+    assert {path.name for path in tmp_path.glob("compare-*")} == {f"compare-{n:03}" for n in range(1, 11)}
     process = start("going_further.ipynb", EPOCHS=500, OUTPUT_DIR=tmp_path / "stopped")
     out = signal_at(process, "1 of 5", signal.SIGINT)
     assert process.returncode == 128 + signal.SIGINT, out
