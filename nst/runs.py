@@ -231,8 +231,7 @@ class Run:
 
     def __enter__(self):
         network = self.network
-        picture, make_network = self._shapes[0], self._make_network
-        facts = describe_run(self.settings, picture, self.plan, network, make_network, self._context)
+        facts = describe_run(self.settings, self._shapes[0], self.plan, network, self._make_network, self._context)
         folder = None
         if self._checkpoint:
             folder, facts = Path(self.settings.RESUME), facts_that_go_on(facts, self._checkpoint["facts"])
