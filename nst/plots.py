@@ -233,7 +233,7 @@ def show_points(clouds, titles):
 def _bundle(figure, text):
     """Return a figure as a notebook output, with its label for those who cannot see it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 88})
+    figure.savefig(buffer, format="jpeg", dpi=100, pil_kwargs={"quality": 80})
     return picture_output(buffer.getvalue(), text, figure.get_label())
 
 
