@@ -4,10 +4,12 @@ import contextlib
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background has it ignored
 for name in [name for name in os.environ if name.startswith("NST_")]:
     del os.environ[name]  # the reader's settings are not the tests' settings
 
