@@ -86,8 +86,7 @@ class _Comparison:
                 settings = decide_small(lesson, given)
                 self.parent = parent_folder(settings)
                 check_sources(settings)
-                own = {name: function for name, function in functions.items() if function is not None}
-                self.wanted[i, j] = lesson, settings, own
+                self.wanted[i, j] = lesson, settings, functions
             except NSTError as error:
                 self.errors.append(error)
                 self.cells[i][j] = str(error)

@@ -40,9 +40,10 @@ def decide_small(lesson, explicit):
 
 
 def take_functions(lesson, given):
-    """Return what a call gives, without what is a function of the lesson; and these, a dict."""
+    """Return the settings that a call gives, and the functions; None stands for the lesson's own."""
     names = lesson.functions()
-    return [{name: value for name, value in given.items() if (name in names) == there} for there in (False, True)]
+    settings = {name: value for name, value in given.items() if name not in names}
+    return settings, {name: value for name, value in given.items() if name in names and value is not None}
 
 
 def say_what_paints(lesson, wanted):

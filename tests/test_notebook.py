@@ -124,9 +124,14 @@ def test_layers_have_the_names_and_numbers_that_others_give_them():
 def test_experiments_are_calls_with_their_pictures():
     """Each is a question, a call, its picture and what to see in it; what is defined is a cost that is compared."""
     first, *experiments = code_of(EXPERIMENTS)
-    (costs,) = [cell for cell in experiments if "training" not in tags(cell)]
-    assert "def gaussian_cost(" in costs.source
-    experiments.remove(costs)
+    costs = [cell for cell in experiments if "training" not in tags(cell)]
+    assert re.findall(r"def (\w+_cost)\(", "".join(c.source for c in costs)) == [
+        "gram_cost",
+        "deviation_cost",
+        "gaussian_cost",
+    ]
+    assert len(costs) == 3
+    experiments = [cell for cell in experiments if cell not in costs]
     assert first.source.startswith("import nst_utils\n")
     assert len(experiments) >= 10
     for cell in experiments:
