@@ -16,7 +16,7 @@ from nst.errors import SettingsError
 from nst.settings import check_names
 
 ROOT = Path(__file__).resolve().parent.parent
-FIRST = "neural_style_transfer.ipynb"
+FIRST, SECOND = "neural_style_transfer.ipynb", "nearest_neighbours.ipynb"
 
 
 class Lesson:

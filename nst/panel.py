@@ -17,13 +17,14 @@ from nst.described import picture_output
 from nst.errors import ImageError, NSTError, SettingsError
 from nst.files import claim_name, fit_name, make_folder, write_file
 from nst.images import load_image, to_uint8
-from nst.lesson import FIRST, Lesson
+from nst.lesson import FIRST, ROOT, SECOND, Lesson
 from nst.replay import decide_small, own_folder
 from nst.settings import decide, differing
 from nst.status import status_line
 
 PICTURES = Path("images")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+LESSONS = (("Gram matrices", FIRST), ("nearest neighbours", SECOND))
 COLOURS = (("the painting's", ""), ("the photo's (luminance)", "luminance"), ("the photo's (match)", "match"))
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
 WIDTH = "470px"
@@ -37,10 +38,11 @@ class Panel:
 
     It paints in a thread of its own, so that the notebook stays usable, with a lesson's cells as last saved. It begins
     with the values of the call, which win over NST_ variables, and these over the notebook; what is turned in the panel
-    wins over all. OUTPUT_DIR is where the folders are made.
+    wins over all. Another lesson begins likewise, but keeps what is turned, ALPHA aside, which has another scale there.
+    OUTPUT_DIR is where the folders are made.
 
     Args:
-        lesson: path of its notebook; the first lesson when None.
+        lesson: path of the notebook of the lesson that it begins with; the first lesson when None.
         **settings: values that the panel begins with.
 
     Attributes:
@@ -52,30 +54,23 @@ class Panel:
     """
 
     def __init__(self, lesson=None, **settings):
-        self._lesson = Lesson(lesson)
-        self._decided = decide_small(self._lesson, settings)
-        if not isinstance(self._decided.STYLE_IMAGE, str):
-            raise SettingsError("The panel paints with one style. For several, use paint or compare.")
+        lesson, self._given = Lesson(lesson), settings
         self._thread = self._run = self._error = self._stopped = None
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._ended.set()
-        wide, start = widgets.Layout(width="340px"), self._decided
-        described = {"style": {"description_width": "70px"}, "layout": wide}
-        pictures = _pictures(start.CONTENT_IMAGE, start.STYLE_IMAGE)
+        described = {"style": {"description_width": "70px"}, "layout": widgets.Layout(width="340px")}
+        path = lesson.name if lesson.path.resolve().parent == ROOT else lesson.path.as_posix()
+        lessons = [*LESSONS, *([] if path in dict(LESSONS).values() else [(lesson.name, path)])]
+        self._choice = widgets.Dropdown(options=lessons, value=path, description="lesson", **described)
         self._controls = {
-            "CONTENT_IMAGE": widgets.Dropdown(options=pictures, description="content", **described),
-            "STYLE_IMAGE": widgets.Dropdown(options=pictures, description="style", **described),
-            "ALPHA": widgets.SelectionSlider(options=_steps(start.ALPHA), description="alpha", **described),
-            "BETA": widgets.SelectionSlider(options=_steps(start.BETA), description="beta", **described),
+            "CONTENT_IMAGE": widgets.Dropdown(options=_pictures(), description="content", **described),
+            "STYLE_IMAGE": widgets.Dropdown(options=_pictures(), description="style", **described),
+            "ALPHA": widgets.SelectionSlider(options=_steps(1.0), description="alpha", **described),
+            "BETA": widgets.SelectionSlider(options=_steps(1.0), description="beta", **described),
             "IMAGE_SIZE": widgets.BoundedIntText(min=32, max=20_000, description="pixels", **described),
             "EPOCHS": widgets.BoundedIntText(min=1, max=10**9, description="epochs", **described),
             "KEEP_COLOURS": widgets.Dropdown(options=COLOURS, description="colours", **described),
         }
-        self._controls = {name: control for name, control in self._controls.items() if name in start}
-        for name, control in self._controls.items():
-            control.value = start[name]
-            if name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
-                control.observe(self._show_chosen, "value")
         share = widgets.Layout(width="auto", flex="1 1 0")
         self._upload = widgets.FileUpload(accept="image/*", multiple=True, description="Add", layout=share)
         self._upload.add_class("nst-add")
@@ -89,12 +84,55 @@ class Panel:
         self._status = widgets.HTML()
         self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
         self._picture.tooltip = "The picture as it grows"  # what a screen reader says of it
-        self._show(load_image(start.CONTENT_IMAGE, SHOWN))
-        self._say("Turn what you like and press Run.")
         buttons = [self._run_button, self._stop_button, self._go_on_button, self._upload, widgets.HTML(ADD)]
-        left = [*self._controls.values(), widgets.HBox(buttons), self._status]
-        left = widgets.VBox(left, layout=widgets.Layout(width="360px"))
+        self._turned = widgets.VBox(layout=widgets.Layout(overflow="visible"))
+        left = widgets.VBox([self._turned, widgets.HBox(buttons), self._status], layout=widgets.Layout(width="360px"))
         self.widget = widgets.HBox([left, self._picture], layout=widgets.Layout(flex_flow="row wrap", gap="16px"))
+        self._take(lesson, settings, {})
+        self._show(load_image(self._decided.CONTENT_IMAGE, SHOWN))
+        self._say("Turn what you like and press Run.")
+        for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
+            self._controls[name].observe(self._show_chosen, "value")
+        self._choice.observe(self._change_lesson, "value")
+
+    def _take(self, lesson, given, turned):
+        """Take a lesson, and show the controls of what it has settings for, at the values given or turned."""
+        decided = decide_small(lesson, given)
+        if not isinstance(decided.STYLE_IMAGE, str):
+            raise SettingsError("The panel paints with one style. For several, use paint or compare.")
+        self._lesson, self._decided = lesson, decided
+        self._add_pictures(decided.CONTENT_IMAGE, decided.STYLE_IMAGE)
+        shown = {name: control for name, control in self._controls.items() if name in decided}
+        for name, control in shown.items():
+            value = turned.get(name, decided[name])
+            if name in ("ALPHA", "BETA"):
+                control.options = _steps(value)
+            control.value = value
+        self._turned.children = [self._choice, *shown.values()]
+
+    def _add_pictures(self, *paths):
+        """Offer pictures besides; what is chosen stays."""
+        for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
+            control = self._controls[name]
+            chosen, control.options = control.value, _pictures(*(path for _, path in control.options), *paths)
+            control.value = chosen
+
+    def _changed(self):
+        """Return what has been turned, a dict of settings."""
+        controls = {name: control for name, control in self._controls.items() if name in self._decided}
+        return {name: control.value for name, control in controls.items() if control.value != self._decided[name]}
+
+    def _change_lesson(self, change):
+        turned = {name: value for name, value in self._changed().items() if name != "ALPHA"}
+        try:
+            lesson = Lesson(change["new"])
+            known = lesson.settings().keys() - {"ALPHA"}
+            self._take(lesson, {name: self._given[name] for name in self._given.keys() & known}, turned)
+        except NSTError as error:
+            self._say(str(error), "firebrick")
+            self._choice.unobserve(self._change_lesson, "value")
+            self._choice.value = change["old"]
+            self._choice.observe(self._change_lesson, "value")
 
     def run(self):
         """Paint with what the panel shows, as the button Run does. Of a second call while it paints nothing comes.
@@ -109,7 +147,7 @@ class Panel:
         return self._start(self._stopped)
 
     def _start(self, stopped):
-        """Paint in a thread, with settings that go on with a stopped run or, when None, with what the panel shows."""
+        """Paint in a thread what was stopped or, when None, what the panel shows."""
         if not self._ended.is_set():
             self._say("This picture is still being painted: wait, or press Stop first.")
         else:
@@ -118,8 +156,8 @@ class Panel:
             self._error = None
             self._stop_button.disabled, self._go_on_button.disabled = False, True
             self._say("Getting ready …")
-            values = {name: control.value for name, control in self._controls.items()}
-            self._thread = threading.Thread(target=self._paint, args=(values, stopped), daemon=True)
+            what = stopped or (self._lesson, self._decided, self._changed())
+            self._thread = threading.Thread(target=self._paint, args=what, daemon=True)
             self._thread.start()
         return self._thread
 
@@ -147,17 +185,18 @@ class Panel:
         if run := self._run:
             run.stop()
 
-    def _paint(self, values, stopped):
-        turned = {name: value for name, value in values.items() if value != self._decided[name]}
+    def _paint(self, lesson, decided, turned):
+        parent = {"OUTPUT_DIR": decided.OUTPUT_DIR}
         try:
-            parent = {"OUTPUT_DIR": self._decided.OUTPUT_DIR}
-            decided = stopped or decide(self._decided | {"OUTPUT_DIR": ""}, turned, environ={}) | parent
-            with contextlib.nullcontext(stopped) if stopped else own_folder(decided) as settings:
-                run = self._lesson.run(settings, self._watch)["run"]
+            with contextlib.ExitStack() as stack:
+                if not decided.RESUME:
+                    decided = decide(decided | {"OUTPUT_DIR": ""}, turned, environ={}) | parent
+                    decided = stack.enter_context(own_folder(decided))
+                run = lesson.run(decided, self._watch)["run"]
             resume = {"OUTPUT_DIR": "", "RESUME": run.folder.as_posix()}
-            self._stopped = run.settings | resume if run.state == "stopped" else None
+            self._stopped = (lesson, run.settings | resume, {}) if run.state == "stopped" else None
             self._show(run.picture)
-            line = settings_line(self._lesson, run.settings)
+            line = settings_line(lesson, run.settings)
             self._say(f"{run.state.capitalize()}: {run.folder.as_posix()}. To paint it again:", code=line)
         except Exception as error:  # in a thread nobody else would tell
             self._error = error
@@ -212,10 +251,8 @@ class Panel:
             except (NSTError, OSError) as error:
                 said, colour = [*said, str(error)], "firebrick"
                 continue
-            for name in ("STYLE_IMAGE", "CONTENT_IMAGE"):  # the last one is shown
-                control = self._controls[name]
-                chosen, control.options = control.value, _pictures(*(path for _, path in control.options), path)
-                control.value = path if name == "CONTENT_IMAGE" else chosen
+            self._add_pictures(path)
+            self._controls["CONTENT_IMAGE"].value = path
             said.append(f"{path} is kept.")
         self._say(" ".join(said), colour)
 
@@ -227,8 +264,8 @@ class Panel:
 
 
 def _steps(start):
-    """Return 0, 1, 2, 5, 10, … 50000, and what a slider begins with, as a list of (label, value)."""
-    values = {0.0, start, *(float(digit * 10**power) for power in range(5) for digit in (1, 2, 5))}
+    """Return 0, 0.001, 0.002, 0.005, … 50000, and what a slider begins with, as a list of (label, value)."""
+    values = {0.0, start, *(float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5))}
     return [(f"{value:g}", value) for value in sorted(values)]
 
 

@@ -168,7 +168,7 @@ def test_what_is_turned_wins_over_a_fixed_value_and_this_over_a_variable(make_pa
     begun = [find(panel, name).value for name in ("BETA", "ALPHA", "EPOCHS", "KEEP_COLOURS", "IMAGE_SIZE")]
     assert begun == [50.0, 1 / 3, 2, "match", 64]
     steps = [value for _, value in find(panel, "ALPHA").options]
-    assert {0.0, 1.0, 2.0, 5.0, 500.0, 1 / 3} < set(steps) and steps == sorted(steps), "round ones, and its own"
+    assert {0.0, 0.02, 1.0, 2.0, 5.0, 500.0, 1 / 3} < set(steps) and steps == sorted(steps), "round ones, and its own"
     paint(panel)
     find(panel, "BETA").value = 100.0
     find(panel, "KEEP_COLOURS").value = ""
@@ -208,6 +208,56 @@ def test_what_cannot_work_is_an_error_at_once(make_panel):
     ):
         with pytest.raises(nst_utils.NSTError, match=message):
             make_panel(**settings)
+
+
+@pytest.fixture
+def other(lesson, monkeypatch, tmp_path):
+    """A second lesson, which has no colours to keep and another alpha; the panel offers both."""
+    saved = Lesson(lesson).settings() | {"ALPHA": 0.25}
+    path = write_lesson(tmp_path / "other.ipynb", without=["KEEP_COLOURS"], **saved)
+    monkeypatch.setattr(nst.panel, "LESSONS", (("first", lesson.as_posix()), ("second", path.as_posix())))
+    return path
+
+
+def test_another_lesson_paints_with_what_is_turned_and_its_own_alpha(make_panel, lesson, other):
+    def shows_colours():
+        return "colours" in {getattr(part, "description", "") for part in parts(panel.widget)}
+
+    panel = make_panel(ALPHA=7.0, BETA=50.0, KEEP_COLOURS="match", SEED=9)
+    choice = find(panel, "lesson")
+    assert [name for name, _ in choice.options] == ["first", "second"] and shows_colours()
+    find(panel, "EPOCHS").value, find(panel, "BETA").value, find(panel, "ALPHA").value = 2, 500.0, 20.0
+    choice.value = other.as_posix()
+    assert not shows_colours()
+    paint(panel)
+    expected = {"ALPHA": 0.25, "BETA": 500.0, "EPOCHS": 2, "SEED": 9, "IMAGE_SIZE": TINY["IMAGE_SIZE"]}
+    found = facts(runs()[0])["settings"]
+    assert {name: found[name] for name in expected} == expected and "KEEP_COLOURS" not in found
+    assert status(panel)[1].endswith(" python scripts/run_notebook.py other.ipynb")
+    other.unlink()
+    choice.value = lesson.as_posix()
+    assert (find(panel, "BETA").value, find(panel, "KEEP_COLOURS").value) == (500.0, "match")
+    choice.value = other.as_posix()
+    assert "cannot be read" in status(panel)[0]
+    assert choice.value == lesson.as_posix() and shows_colours(), "nothing else has changed"
+
+
+def test_a_stopped_picture_goes_on_with_the_lesson_that_began_it(make_panel, other, monkeypatch):
+    panel, record = make_panel(KEEP_COLOURS="match", SAVE_EVERY=1), nst.runs.Run.record
+    with monkeypatch.context() as patch:
+        patch.setattr(nst.runs.Run, "record", lambda run, **costs: [record(run, **costs), panel.stop()])
+        paint(panel)
+    find(panel, "lesson").value = other.as_posix()
+    panel.go_on().join(WAIT)
+    found = facts(runs()[0])
+    assert (found["state"], found["settings"]["KEEP_COLOURS"]) == ("finished", "match"), status(panel)
+
+
+def test_it_offers_both_lessons_and_begins_with_the_one_that_is_named():
+    panel = nst_utils.Panel("nearest_neighbours.ipynb")
+    choice = find(panel, "lesson")
+    assert list(choice.options) == list(nst.panel.LESSONS) and choice.value == "nearest_neighbours.ipynb"
+    assert find(panel, "ALPHA").value == Lesson(choice.value).settings()["ALPHA"]
 
 
 # ---- Run and Stop
