@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import tempfile
 import uuid
 import zipfile
 from collections import deque
@@ -87,8 +88,9 @@ def local_cluster(jobs, workers=None):
     of_each = {"threads_per_worker": 1, "processes": True, "memory_limit": 0, "env": share, "preload": [NO_SIGNAL]}
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
     with (
+        tempfile.TemporaryDirectory(prefix="nst-", ignore_cleanup_errors=True) as folder,
         dask.config.set({"distributed.scheduler.allowed-failures": 2}),
-        LocalCluster(n_workers=workers, **of_each, **here) as cluster,
+        LocalCluster(n_workers=workers, local_directory=folder, **of_each, **here) as cluster,
         Client(cluster) as client,
     ):
         yield client

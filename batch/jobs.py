@@ -64,10 +64,9 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
             try:
                 grid.setdefault(name, []).append(ast.literal_eval(text))
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                problems.append(
-                    f"--set {assignment}: the value must be a Python literal. A text needs quotes, which the shell "
-                    f"must leave alone: --set {name}='\"{text}\"'."
-                )
+                quoted = f"A text needs quotes, which the shell must leave alone: --set {name}='\"{text}\"'."
+                example = quoted if isinstance(saved[name], str) else f"For instance: --set '{name}={saved[name]!r}'."
+                problems.append(f"--set {assignment}: the value must be a Python literal. {example}")
     grid = {name: _each_once(values) for name, values in grid.items() if values}
     if len(grid.get("WEIGHTS", [])) > 1:
         problems.append("WEIGHTS has several values: all pictures of a batch are painted with the same weights.")

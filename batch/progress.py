@@ -65,8 +65,8 @@ class Progress:
         status = f"{done} of {self._total} done, {len(self.failures)} failed"
         if self._painted:
             left = self._total - done - len(self.failures)
-            seconds = (time.monotonic() - self._started) / self._painted * left
-            status += f", about {seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f} left"
+            seconds = round((time.monotonic() - self._started) / self._painted * left)
+            status += f", about {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
         if not sys.stdout.isatty():
             return self.say(f"{text} ({status})")
         self.say(text)

@@ -79,6 +79,7 @@ class _Process:
     def __init__(self, kit, lesson):
         self._log = tempfile.TemporaryFile(dir=kit)  # noqa: SIM115 (closed with this object, as the pipes are)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NST_")}
+        environment["TMPDIR"] = str(kit)  # TensorFlow leaves files there when it is killed, as it is in the end
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(kit), environment.get("PYTHONPATH")]))
         options = {"cwd": kit, "env": environment, "text": True, "encoding": "utf-8", "start_new_session": True}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}

@@ -1,6 +1,7 @@
 """What a stopped run has left, read back, and what of it must be as it was for the run to go on."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def read_checkpoint(folder):
         SettingsError: there is none, it is damaged, or another version of the tutorial wrote it.
     """
     path = Path(folder) / CHECKPOINT
-    if not path.is_file():
+    if not os.path.isfile(path):  # whatever that name may be
         raise SettingsError(
             f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue; a finished run has '
             f'none. Name the folder of a run that was stopped, or set RESUME = "" for a new run.'

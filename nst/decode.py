@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from nst.errors import ImageError
+from nst.files import silent_stderr
 
 FORMATS = (  # Pillow knows more: some it hands to other programs, some it reads wrong, of some it knows the head alone
     "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "QOI", "SGI"
@@ -62,10 +63,13 @@ def open_picture(path):
                 if re.match(start, head, re.IGNORECASE | re.DOTALL):
                     raise ImageError(f"is {sentence}")
             # by its name, Pillow would map it into the memory, and tear what it turns
-            with _without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
+            quiet = silent_stderr() if head[:2] in (b"II", b"MM") else contextlib.nullcontext()  # libtiff talks
+            with quiet, _without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
                 opened.info.update(info)
                 if opened.format == "TIFF":
                     _vouch_for_tiff(opened, head)
+                elif opened.format == "TGA" and not head[17] & 15:
+                    opened.info["opaque"] = True  # its fourth byte means nothing
                 yield opened
     except ImageError as error:
         raise ImageError(f"{path} {error}") from None
@@ -76,7 +80,7 @@ def open_picture(path):
     except MemoryError:
         raise ImageError(f"{path} does not fit into the memory. Lower IMAGE_SIZE, or make the file smaller.") from None
     except Exception as error:  # decoders of damaged files raise almost anything
-        reason = str(error) or type(error).__name__
+        reason = re.sub("decoder error.*", "its pixels are not whole", str(error)) or type(error).__name__
         raise ImageError(
             f"{path} cannot be decoded: {reason}. It may be damaged: copy it again, or save it as JPEG or PNG."
         ) from None
@@ -90,6 +94,7 @@ def _without_notes(file, head):
     notes have names that it passes over.
     """
     starts = {rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes}
+    starts[rb"....jP  "] = _profile_of_jpeg2000
     hide = next((hide for start, hide in starts.items() if re.match(start, head, re.DOTALL)), None)
     file.seek(0)
     if hide is None:
@@ -103,6 +108,13 @@ def _hide_avif_notes(data):
     for note in re.finditer(rb"infe.{8,10}Exif", data[: 2**16], re.DOTALL):
         data[note.end() - 4 : note.end()] = b"note"
     return {}  # how an AVIF is turned stands elsewhere
+
+
+def _profile_of_jpeg2000(data):
+    """Return the profile, which Pillow passes over: a box of colr that begins with 2, two more numbers, and then it."""
+    boxes = data[: max(0, data.find(b"jp2c", 0, MAX_PROFILE))]
+    box = re.search(rb"(....)colr\x02..", boxes, re.DOTALL)
+    return {"icc_profile": boxes[box.end() : box.start() + int.from_bytes(box[1], "big")]} if box else {}
 
 
 def _hide_jpeg_notes(data):
@@ -161,10 +173,12 @@ def _vouch_for_tiff(opened, head):
     if larger or tags.get(254) in (1, 3, 5, 7) or 50706 in tags:
         raise ImageError("holds a small preview of the picture, as raw camera files do. Export it as JPEG or TIFF.")
     bits, formats = set(values_of(258, 1)), set(values_of(339, 1))
-    packing, photometric = opened.info["compression"], tags.get(262, 0)
+    packing, photometric = opened.info["compression"], tags.get(262)
     planes = tags.get(284, 1) == 2 and tags.get(277, 1) > 1
     if (
         len(bits) > 1
+        or 262 not in tags
+        or packing == "webp"
         or not bits <= {*_TIFF_LAYOUTS.get((6 if packing == "tiff_jpeg" else photometric, *formats), ())}
         or (planes and (bits != {8} or opened.mode not in ("RGB", "RGBA", "CMYK") or 1 in values_of(338)))
         or (packing == "raw" and photometric == 6)
@@ -218,7 +232,9 @@ def to_rgb(opened, size, background):
 def _scale(picture, size):
     """Return a picture of 8 bits scaled, in mode L, LA, RGB, RGBA, CMYK or LAB."""
     mode = picture.mode
-    if mode in ("La", "PA") or "transparency" in picture.info:
+    if picture.info.get("opaque"):
+        picture = picture.convert("RGB")
+    elif mode in ("La", "PA") or "transparency" in picture.info:
         picture = picture.convert("LA" if mode in ("1", "L", "La") else "RGBA")
     elif mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
         picture = picture.convert("L" if mode == "1" else "RGB")
@@ -228,13 +244,13 @@ def _scale(picture, size):
 def _scale_deep(picture, size):
     """Return a picture of mode I;16, I or F scaled, as L, or as LA where a grey of it is transparent."""
     picture = picture.convert("I") if picture.mode == "I;16B" else picture  # which Pillow scales wrong
-    white = 4095 if picture.info.get("bits") == 12 else 65535
-    if picture.mode == "F":
-        high = picture.getextrema()[1]
-        white = next((usual for usual in (1, 255, 65535) if high <= usual), high)
     values = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
     if not np.isfinite(values).all():
         raise ValueError("pixels are not finite (NaN or infinity)")
+    white = 4095 if picture.info.get("bits") == 12 else 65535
+    if picture.mode == "F":
+        high = np.quantile(values, 0.99)  # a highlight may be brighter than white
+        white = next((usual for usual in (1, 255, 1023, 4095, 65535) if high <= usual), values.max())
     scaled = np.clip(values / np.float64(white), 0.0, 1.0)
     scaled = 1.0 - scaled if picture.info.get("negative") else scaled
     grey = Image.fromarray(np.round(scaled * 255.0).astype(np.uint8))

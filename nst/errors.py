@@ -1,10 +1,17 @@
 """The one family of exceptions: everything that a reader can mend, with a message that says what, where and how."""
 
+import re
+
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # of names: a terminal would obey them
+
 
 class NSTError(ValueError):
     """Something that a reader can mend."""
 
     __init__ = Exception.__init__  # so that it stays what it is when a tf.function raises it again
+
+    def __str__(self):
+        return CONTROLS.sub(lambda sign: repr(sign[0])[1:-1], super().__str__())
 
     def _render_traceback_(self):
         """Return what Jupyter shows: the message alone, without the helpers' insides. Elsewhere nothing changes."""

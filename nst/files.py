@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import re
+import sys
 from pathlib import Path
 
 try:
@@ -86,6 +87,8 @@ def make_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise SettingsError(f"{folder} is a file. Set OUTPUT_DIR to another folder.") from None
+    except ValueError:
+        raise SettingsError(f"{str(folder)!r} cannot be the name of a folder.") from None
     except OSError as error:
         raise _not_made(folder, error) from None
     return made
@@ -114,6 +117,20 @@ def lock(folder):
 def fit_name(text, most=100):
     """Return a text as a part of a file's name: without what some system cannot write, and cut to so many bytes."""
     return NOT_IN_NAMES.sub("-", text).encode()[:most].decode(errors="ignore").rstrip(". ") or "-"
+
+
+@contextlib.contextmanager
+def silent_stderr():
+    """Keep off the screen what native code writes past Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _first_free(paths, make):

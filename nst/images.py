@@ -78,8 +78,8 @@ def scaled_size(path, size, enlarge=True):
 
 def _existing_file(path):
     """Return the path of a picture; raise an error that says more than Pillow would, if it is none."""
-    if re.match(r"https?:", str(path)):
-        raise ImageError(f"{path} is an address. Download the picture and name the file.")
+    if re.match("(https?|ftp|file|data|s3|gs):", str(path), re.IGNORECASE):
+        raise ImageError(f"{str(path)[:200]} is an address. Download the picture and name the file.")
     if "\0" in str(path):
         raise ImageError(f"{str(path)!r} cannot be the name of a picture.")
     path = Path(path)
@@ -87,7 +87,8 @@ def _existing_file(path):
         if path.is_dir():
             raise ImageError(f"{path} is a folder. Name a picture in it.{_nearest_names(path / 'picture.jpg')}")
         if not path.is_file():
-            raise ImageError(f"{path} does not exist.{_nearest_names(path)}")
+            what = "is no ordinary file" if path.exists() else "does not exist"
+            raise ImageError(f"{path} {what}.{_nearest_names(path)}")
         with open(path, "rb") as file:
             start = file.read(1)
     except OSError as error:
@@ -105,7 +106,8 @@ def _nearest_names(path):
         near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)
         if near:
             return f" In {folder} there is: {', '.join(near)}."
-    missing = f"picture in {path.parent}" if path.parent.is_dir() else f"folder {path.parent} either"
+    here = "this folder" if path.parent == Path() else path.parent
+    missing = f"picture in {here}" if path.parent.is_dir() else f"folder {path.parent} either"
     return f" There is no {missing}."
 
 

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import linecache
+import os
 import re
 import types
 from pathlib import Path
@@ -38,7 +39,7 @@ class Lesson:
 
     def __init__(self, path=None):
         named = Path(path or ROOT / FIRST)
-        self.path = next((p for p in (named, ROOT / named) if p.is_file()), named)
+        self.path = next((p for p in (named, ROOT / named) if os.path.isfile(p)), named)
         self.name = self.path.name
         try:
             cells = json.loads(self.path.read_text(encoding="utf-8"))["cells"]

@@ -135,7 +135,8 @@ def _say(name, text):
 
 def _do_you_mean(name, names, before=""):
     """Return a sentence with the names most like one, nearest first, or with all."""
-    near = difflib.get_close_matches(name.upper(), list(names), n=3, cutoff=0.5)
+    begun = [other for other in names if other.startswith(name.upper())]
+    near = list(dict.fromkeys([*begun, *difflib.get_close_matches(name.upper(), list(names), n=3, cutoff=0.5)]))[:3]
     if near:
         return f" Do you mean {' or '.join(before + other for other in near)}?"
     return f" The settings are: {', '.join(before + other for other in names)}."
@@ -144,7 +145,8 @@ def _do_you_mean(name, names, before=""):
 def _from_text(name, text):
     """Return the value of an environment variable as one of its setting's kinds."""
     default, allowed, _, kinds = SETTINGS[name]
-    kind = list if list in kinds and text.lstrip().startswith("[") else (kinds or (type(default),))[0]
+    in_brackets = text.lstrip().startswith("[") and not os.path.isfile(text)
+    kind = list if list in kinds and in_brackets else (kinds or (type(default),))[0]
     try:
         if kind is bool:
             return TRUTHS[text.strip().lower()]

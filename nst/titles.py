@@ -6,6 +6,8 @@ import re
 
 from matplotlib.font_manager import fontManager, get_font
 
+from nst.errors import CONTROLS
+
 
 def write(place, words):
     """Write words into a matplotlib Text as they are: a $ begins no formula, a letter that no font has becomes ?."""
@@ -23,7 +25,6 @@ def _fonts_for(letters):
             with contextlib.suppress(OSError, RuntimeError):  # a font that is gone, or damaged
                 found = {letter for letter in letters if get_font(font.fname).get_char_index(ord(letter))}
                 fonts, letters = fonts + [font.name] * bool(found), letters - found
-    if letters:
-        lost = "".join(sorted(letters)).encode(errors="replace").decode()
+    if lost := CONTROLS.sub("", "".join(sorted(letters))).encode(errors="replace").decode():
         print(f"No font here has {lost}, so titles show ? instead. Install one that has, such as Noto Sans CJK.")
     return fonts, letters

@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -32,12 +31,13 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from nst.checkpoints import CHECKPOINT
 from nst.errors import NSTError
 from nst.files import write_file
 from nst.lesson import Lesson
 from nst.signals import STOPPING
 from scripts.page import REPORT, save_page, show_run
-from scripts.terminal import Terminal
+from scripts.terminal import Terminal, shell_word
 
 COMMANDS = {"neural_style_transfer.ipynb": "make run", "nearest_neighbours.ipynb": "make neighbours"}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
@@ -78,14 +78,16 @@ class Signals:
     """What Ctrl-C, SIGTERM and SIGHUP do: the first one ends a training after its step, or the whole where nothing is
     trained; a second one, and any while the kernel starts, ends all at once.
 
+    left_behind is a function that returns what is to be said then, a list.
+
     Attributes:
         received: the number of the signal that stops the notebook, or None.
         training: None before, True in, False after the cells that train.
         ready: whether the kernel runs cells.
     """
 
-    def __init__(self, terminal, km, folder):
-        self._terminal, self._km, self._folder = terminal, km, folder
+    def __init__(self, terminal, km, folder, left_behind):
+        self._terminal, self._km, self._folder, self._left_behind = terminal, km, folder, left_behind
         self.received = self.training = self._first = None
         self.ready = False
         for number in STOPPING:
@@ -114,7 +116,7 @@ class Signals:
             process = self._km.provisioner.process
             os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._terminal.say("Ended at once.")
+        self._terminal.say("\n".join(["Ended at once.", *self._left_behind()]))
         os._exit(128 + number)
 
 
@@ -144,8 +146,8 @@ def kernel_log(folder):
             raise
 
 
-def execute(notebook, terminal, folder):
-    """Run the cells of a notebook in place, the kernel's files in a folder.
+def execute(notebook, terminal, folder, left_behind=list):
+    """Run the cells of a notebook in place, the kernel's files in a folder; left_behind as in Signals.
 
     Returns:
         what REPORT shows, a list of outputs that is empty if the notebook holds no single run; and the number of the
@@ -154,9 +156,10 @@ def execute(notebook, terminal, folder):
     trains = [index for index, cell in enumerate(notebook.cells) if "training" in tags(cell)]
     last, is_lesson, report = max(trains, default=-1), len(trains) == 1, []
     km = kernel_in(folder)
-    signals = Signals(terminal, km, folder)
+    signals = Signals(terminal, km, folder, left_behind)
     client = Client(notebook, km, terminal, signals, is_lesson)
-    with kernel_log(folder) as log, client.setup_kernel(cleanup_kc=True, stdout=log, stderr=log):
+    environment = os.environ | {"TMPDIR": folder}  # a kernel that is killed leaves files there
+    with kernel_log(folder) as log, client.setup_kernel(cleanup_kc=True, stdout=log, stderr=log, env=environment):
         signals.ready = True
         for index, cell in enumerate(notebook.cells):
             if signals.received and signals.training is None:
@@ -199,12 +202,12 @@ def finish(notebook, path, report, stopped, terminal):
     name, result = Path(os.environ.get("NST_OUTPUT_DIR") or "output").expanduser() / path.stem, ""
     try:
         if report:
-            folder, *sources = report
-            name = folder = Path(os.fsdecode(bytes.fromhex(folder["text"].strip())))
+            name = folder = Path(os.fsdecode(bytes.fromhex("".join(s["text"] for s in report if "text" in s).strip())))
+            sources = [shown["data"]["image/jpeg"] for shown in report if "data" in shown]
             facts = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
             status = 0 if facts["state"] == "finished" else status or 128 + signal.SIGINT
             paths.append(folder / "generated_image.png")
-            result = show_run(paths[0], [s["data"]["image/jpeg"] for s in sources], facts, settings_of(path))
+            result = show_run(paths[0], sources, facts, settings_of(path))
         paths.append(save_page(notebook, ROOT / name.with_name(f"{name.name}.html"), result, path.parent))
     except (OSError, NSTError) as error:
         status = status or 1
@@ -214,10 +217,24 @@ def finish(notebook, path, report, stopped, terminal):
         terminal.say(f"Stopped{epochs or ''}.")
     for made in paths:
         terminal.say(short_path(made))
-    if status > 1 and folder and (folder / "checkpoint.npz").exists():
-        command = COMMANDS.get(path.name, f"python scripts/run_notebook.py {shlex.quote(short_path(path))}")
-        terminal.say(f"To go on:\nNST_RESUME={shlex.quote(short_path(folder))} {command}")
+    if status > 1 and folder and (folder / CHECKPOINT).exists():
+        terminal.say(how_to_go_on(folder, path))
     return status
+
+
+def how_to_go_on(folder, path):
+    """Return the command that goes on with the run in a folder, of the notebook with a path."""
+    command = COMMANDS.get(path.name, f"python scripts/run_notebook.py {shell_word(short_path(path))}")
+    return f"To go on:\nNST_RESUME={shell_word(short_path(folder))} {command}"
+
+
+def left_behind(path, since):
+    """Return how to go on with what a kernel that is gone has left since a time, as a list of no or one sentence."""
+    parent = Path(os.environ.get("NST_OUTPUT_DIR") or ROOT / "output").expanduser()
+    found = [
+        (file.stat().st_mtime, file.parent) for file in (*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}"))
+    ]
+    return [how_to_go_on(folder, path) for when, folder in sorted(found)[-1:] if when >= since]
 
 
 def settings_of(path):
@@ -246,15 +263,15 @@ def main():
     parser.add_argument("notebook", nargs="?", default="neural_style_transfer.ipynb", help="its path")
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebook")
     options = parser.parse_args()
-    path = next((p for p in (Path(options.notebook), ROOT / options.notebook) if p.is_file()), None)
+    path = next((p for p in (Path(options.notebook), ROOT / options.notebook) if os.path.isfile(p)), None)
     try:
         notebook = nbformat.read(path, as_version=4)
     except (AttributeError, TypeError, ValueError, nbformat.ValidationError):
         parser.error(f"{options.notebook} is no notebook, or is not there")
-    terminal, started, status = Terminal(), time.monotonic(), 1
+    terminal, started, begun, status = Terminal(), time.monotonic(), time.time(), 1
     try:
         with tempfile.TemporaryDirectory(prefix="nst-", ignore_cleanup_errors=True) as folder:
-            report, stopped = execute(notebook, terminal, folder)
+            report, stopped = execute(notebook, terminal, folder, lambda: left_behind(path, begun))
         if options.store and not stopped:
             store(notebook, path)
         if not stopped:
@@ -269,7 +286,9 @@ def main():
         )
     except RuntimeError as error:
         cause = KILLED if isinstance(error, DeadKernelError) else f"The notebook could not be started: {error}"
-        complain("\n".join([cause, *getattr(error, "__notes__", [])]).strip())
+        complain("\n".join([cause, *getattr(error, "__notes__", []), *left_behind(path, begun)]).strip())
+    except OSError as error:
+        complain(f"The notebook could not be run: {error}. Make room there, or set TMPDIR to another folder.")
     sys.exit(status)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -55,6 +56,19 @@ def short_status(text, columns=1000):
     while _columns(parts[0]) > columns:
         parts[0] = parts[0][:-1]
     return ", ".join(parts)
+
+
+def shell_word(text):
+    """Return a text as a word for the shell, its bytes spelt out where the console cannot show them."""
+    try:
+        text.encode(sys.stdout.encoding)
+        return shlex.quote(text)
+    except UnicodeError:
+        return "$'" + "".join(c if c.isalnum() and c.isascii() or c in "/._-" else _bytes_of(c) for c in text) + "'"
+
+
+def _bytes_of(letter):
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
 
 
 def _columns(text):

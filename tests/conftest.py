@@ -177,6 +177,15 @@ def write_lesson(path, without=(), edit=lambda cells: None, **settings):
     return path
 
 
+def raiser(error):
+    """Return a function that raises an error, whatever it is given."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
 def replace(old, new):
     """Return a function for write_lesson that replaces a text in the one cell of code that has it."""
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from types import SimpleNamespace
 
@@ -85,7 +86,16 @@ def test_any_name_makes_a_folder_that_can_be_written(tmp_path):
 
 
 def test_all_that_cannot_work_is_named_at_once():
-    assignments = ["BETA=-1", "EPOCHS=0", "BETTA=1", "POOLING=max", "RESUME='x'", "WEIGHTS='auto'", "WEIGHTS='standin'"]
+    assignments = [
+        "BETA=-1",
+        "EPOCHS=0",
+        "BETTA=1",
+        "POOLING=max",
+        "RESUME='x'",
+        "WEIGHTS='auto'",
+        "WEIGHTS='standin'",
+        "ALPHA=x",
+    ]
     grid, problems = read_grid(SETTINGS, ["no/*.jpg"], ["great_wave.jpg"], [*assignments, "x"], {"NST_OUTPUT_DIR": "x"})
     words = (
         "no/*.jpg",
@@ -94,6 +104,7 @@ def test_all_that_cannot_work_is_named_at_once():
         "RESUME='x'",
         "BETTA=1",
         "POOLING",
+        "--set 'ALPHA=10.0'.",
         "--set x:",
         "WEIGHTS",
     )
@@ -141,6 +152,17 @@ def test_a_job_may_end_before_its_beginning_is_told(tmp_path, capsys):
     progress.close()
     assert "finished  wave in 0 s (1 of 3 done, 0 failed, about 0:00:00 left)" in capsys.readouterr().out
     assert "1 painted, 0 there already, 0 failed." in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_what_is_left_is_told_in_hours_minutes_and_seconds(tmp_path, capsys, monkeypatch):
+    gallery, now = SimpleNamespace(write=lambda failures, sparingly=False: None, path=tmp_path), [1.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress, job = Progress(2, gallery, tmp_path / "log"), Job(SETTINGS, "wave")
+    progress.began(job, "here")
+    now[0] = 3780.7
+    progress.finished(job, tmp_path / "wave")
+    progress.close()
+    assert "about 1:03:00 left" in capsys.readouterr().out
 
 
 def test_a_console_that_cannot_show_a_name_ends_nothing():

@@ -163,6 +163,14 @@ def test_colour_profiles_are_converted_to_srgb(load, capsys):
     for kind in ("PNG", "TIFF", "JPEG", "WEBP"):
         blue = load(content_of(flat("RGB", (255, 0, 0)), kind, icc_profile=swapped))
         assert np.abs(blue - (0, 0, 255)).max() <= 4, f"{kind}: a profile whose red is blue"
+    box = struct.pack(">I", 11 + len(swapped)) + b"colr\2\0\0" + swapped
+    plain = content_of(flat("RGB", (255, 0, 0)), "JPEG2000")
+    blue = load(
+        plain.replace(b"\0\0\0\x0fcolr\1\0\0\0\0\0\x10", box).replace(
+            b"\0\0\0\x2djp2h", struct.pack(">I", 45 - 15 + len(box)) + b"jp2h"
+        )
+    )
+    assert np.abs(blue - (0, 0, 255)).max() <= 4, "JPEG 2000"
     transparent = load(flat("RGBA", (255, 0, 0, 102)), icc_profile=swapped)
     assert np.abs(transparent - (153, 153, 255)).max() <= 2
     assert capsys.readouterr().out == ""
@@ -252,6 +260,27 @@ def test_layouts_of_tiff_that_are_read(load, data, grey):
     assert np.abs(pixels[42:] - expected[1]).max() <= 1
 
 
+@pytest.mark.parametrize(("light", "white"), [(1.02, 1), (300.0, 1), (900.0, 1023), (40_000.0, 65535)])
+def test_a_highlight_of_a_float_picture_leaves_the_rest_as_it_is(load, light, white):
+    values = np.full((80, 120), 0.6 * white, np.float32)
+    values[:2, :3] = light
+    assert np.abs(load(Image.fromarray(values), "a.tif")[20:] - 153).max() <= 1
+
+
+def test_a_fourth_byte_of_tga_without_meaning_is_passed_over(load):
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 120, 80, 32, 0x20)
+    assert (load(head + bytes([30, 20, 10, 0]) * 9600, "a.tga") == (10, 20, 30)).all()
+    head = head[:-1] + b"\x28"  # eight bits of alpha
+    assert (load(head + bytes([30, 20, 10, 0]) * 9600, "a.tga") == WHITE).all()
+
+
+def test_native_code_says_nothing_past_the_message(load, capfd):
+    whole = content_of(Image.effect_noise((120, 80), 50), "TIFF", compression="tiff_lzw")
+    with pytest.raises(ImageError, match="cannot be decoded: its pixels are not whole. It may be damaged"):
+        load(whole.replace(whole[200:1200], b"\xff" * 1000), "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -260,6 +289,7 @@ def test_layouts_of_tiff_that_are_read(load, data, grey):
         (tiff(struct.pack("<I", 3000), struct.pack("<I", 40000), 32), "is a TIFF file of a rare kind"),
         (tiff(b"\1", b"\2", photometric=3, _320=tuple(INK)), "is a TIFF file of a rare kind"),
         (tiff(b"\1\2\3\4", b"\1\2\3\4", (8,) * 4, 5, _332=2), "is a TIFF file of a rare kind"),
+        (tiff(b"\1", b"\2").replace(shorts(262, 3), shorts(263, 3)), "is a TIFF file of a rare kind"),
         (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 6), "is a TIFF file of a rare kind"),
         (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _254=1), "holds a small preview of the picture, as raw"),
         (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _50706=1025), "holds a small preview of the picture, as raw"),

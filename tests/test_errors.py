@@ -16,6 +16,10 @@ def test_all_errors_are_of_one_family_and_at_hand():
         assert getattr(nst_utils, name) is kind, name
 
 
+def test_a_name_is_shown_and_not_obeyed():
+    assert str(errors.ImageError("a\x07b\x1b[31m é\n雪 does not exist.")) == "a\\x07b\\x1b[31m é\n雪 does not exist."
+
+
 def test_jupyter_shows_the_message_first_and_alone(tmp_path):
     program = """
         from IPython.core.interactiveshell import InteractiveShell

@@ -13,9 +13,8 @@ from nst import plots
 from nst.context import Context, running
 from nst.images import save_image
 from nst.layers import LAYER_NAMES
-from nst.lesson import FIRST, Lesson, run_cell
+from nst.lesson import FIRST, SECOND, Lesson, run_cell
 
-SECOND = "nearest_neighbours.ipynb"
 WAVE, VILLAGE, PALACE = (f"images/{name}.jpg" for name in ("great_wave", "village_street_in_auvers", "summer_palace"))
 LEAST = {"CONTENT_IMAGE": "square.png", "STYLE_IMAGE": "square.png", "IMAGE_SIZE": 32, "SIZES": [], "EPOCHS": 1}
 LEAST |= {"ALPHA": 0.0, "BETA": 1e-300, "CONTENT_LAYER": "block5_conv4", "STYLE_LAYERS": [("block1_conv1", 1.0)]}

@@ -58,6 +58,11 @@ def test_folders_are_numbered_after_the_last_and_what_was_made_is_told(tmp_path)
         claim_folder(tmp_path / "file", "run")
 
 
+def test_what_no_folder_can_be_called_is_said():
+    with pytest.raises(SettingsError, match=r"^'a.x00b' cannot be the name of a folder.$"):
+        make_folder("a\0b")
+
+
 def test_a_folder_is_locked_for_one_at_a_time(tmp_path):
     unlock = lock(tmp_path)
     program = f"""

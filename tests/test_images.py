@@ -5,6 +5,7 @@ import errno
 import faulthandler
 import io
 import itertools
+import os
 import re
 import warnings
 import zlib
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, raiser
 from nst import decode
 from nst.backend import keras, tf
 from nst.errors import ImageError
@@ -117,15 +118,6 @@ def test_decompression_bombs_are_refused_before_decoding(load):
         load(bytes(bomb))
 
 
-def raiser(error):
-    """Return a function that raises an error, whatever it is given."""
-
-    def fail(*_, **__):
-        raise error
-
-    return fail
-
-
 def test_pictures_too_large_for_the_memory(load, monkeypatch):
     monkeypatch.setattr(decode, "_scale", raiser(MemoryError()))
     with pytest.raises(ImageError, match="a.png does not fit into the memory. Lower IMAGE_SIZE"):
@@ -135,10 +127,14 @@ def test_pictures_too_large_for_the_memory(load, monkeypatch):
 def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("")
     for path, message in (
+        ("FTP://example.org/a.jpg", "is an address"),
+        ("data:image/png;base64," + 9999 * "A", "^data:image.{0,200} is an address"),
         ("https://example.org/a.jpg", "https://example.org/a.jpg is an address. Download the picture"),
         ("images/summer_place.jpg", "images.summer_place.jpg does not exist. In images there is: summer_palace.jpg"),
         ("nowhere/a.jpg", "does not exist. There is no folder nowhere either"),
         (tmp_path / "a.jpg", "does not exist. There is no picture in "),
+        ("a.jpg", "a.jpg does not exist. There is no picture in this folder.$"),
+        (os.devnull, "is no ordinary file"),
         (tmp_path / "great_wav", "does not exist. In images there is: great_wave.jpg"),
         ("images", "images is a folder. Name a picture in it. In images there is: .*jpg"),
         ("x" * 300 + ".jpg", "cannot be opened: "),

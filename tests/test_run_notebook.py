@@ -1,13 +1,17 @@
 """scripts/run_notebook.py: what it prints and leaves, the page, signals, and all that must not end a run."""
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
+import time
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -15,10 +19,11 @@ import pytest
 from nbconvert import ScriptExporter
 from PIL import Image
 
-from conftest import ROOT
+import scripts.run_notebook
+from conftest import ROOT, raiser
 from scripts.page import draw_formulas, save_page, show_run
-from scripts.run_notebook import LANGUAGE, store
-from scripts.terminal import short_status
+from scripts.run_notebook import LANGUAGE, finish, store
+from scripts.terminal import shell_word, short_status
 
 SMALL = {"NST_WEIGHTS": "standin", "NST_PRECISION": "float32", "NST_IMAGE_SIZE": "64", "NST_EPOCHS": "3"}
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
@@ -220,6 +225,56 @@ def test_a_closed_pipe_does_not_end_a_run(notebook_of, tmp_path):
 
 
 @POSIX
+def test_what_a_kernel_leaves_when_it_is_killed_is_removed_and_continued(notebook_of, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    code = """
+        import os, pathlib, signal, tempfile
+        tempfile.mkstemp()
+        pathlib.Path(os.environ["NST_OUTPUT_DIR"], "run").mkdir()
+        pathlib.Path(os.environ["NST_OUTPUT_DIR"], "run", "checkpoint.npz").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = notebook_of((textwrap.dedent(code), "training"))
+    out = execute(path, code=1, OUTPUT_DIR=tmp_path, environ={"TMPDIR": str(tmp_path / "temporary")})
+    assert f"To go on:\nNST_RESUME={tmp_path}/run python scripts/run_notebook.py {path}\n" in out
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_end_of_a_run_is_found_among_all_that_its_last_cell_sends(notebook_of, tmp_path):
+    """A stream may come in pieces."""
+    (tmp_path / "run").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "run" / "generated_image.png")
+    facts = {"state": "finished", "settings": {}, "sizes": [[9, 1]], "epochs_done": 1}
+    facts |= {"content_image": {"file": "a.png"}, "style_images": [{"file": "b.png"}]}
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(facts))
+    name = os.fsencode(tmp_path / "run").hex()
+    report = [nbformat.v4.new_output("stream", text=text) for text in (name[:7], name[7:], "\n")]
+    path, said = notebook_of(("1",)), []
+    terminal = SimpleNamespace(say=said.append)
+    assert finish(nbformat.read(path, as_version=4), path, report, None, terminal) == 0
+    assert said == [f"{tmp_path}/run/generated_image.png", f"{tmp_path}/run.html"]
+
+
+def test_a_full_temporary_folder_is_said(notebook_of, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", raiser(OSError(28, "No space left on device", "/tiny")))
+    monkeypatch.setattr(sys, "argv", ["", str(notebook_of(("1",)))])
+    monkeypatch.setattr(scripts.run_notebook, "Terminal", lambda: None)
+    with pytest.raises(SystemExit, match="1"):
+        scripts.run_notebook.main()
+    assert "could not be run: [Errno 28] No space left on device: '/tiny'. Make room" in capsys.readouterr().err
+
+
+def test_a_word_for_the_shell_is_the_name_whatever_the_console_knows(monkeypatch):
+    names = ["output/it's", "gro\udcdf", "図 1"]
+    for encoding in ("ascii", "utf-8"):
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+        words = [shell_word(name) for name in names]
+        monkeypatch.undo()
+        shown = subprocess.run(["bash", "-c", f"printf '%s\\n' {' '.join(words)}"], capture_output=True).stdout
+        assert shown.splitlines() == [os.fsencode(name) for name in names]
+
+
+@POSIX
 def test_a_second_signal_ends_a_kernel_that_does_not_answer(notebook_of, tmp_path):
     (tmp_path / "temporary").mkdir()
     code = """
@@ -236,13 +291,18 @@ def test_a_second_signal_ends_a_kernel_that_does_not_answer(notebook_of, tmp_pat
     assert "Stopping after this step … (once more ends it at once)\nEnded at once.\n" in out
     assert list((tmp_path / "temporary").iterdir()) == []
     kernel, child = re.match(r"training (\d+) (\d+)\n", out).groups()
-    assert not is_alive(kernel)
-    assert not is_alive(child), "the kernel's children go with it"
+    assert ends(kernel)
+    assert ends(child), "the kernel's children go with it"
 
 
-def is_alive(pid):
-    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout
-    return state.strip()[:1] not in ("", "Z")
+def ends(pid):
+    """Return whether a process is gone, or goes within a minute."""
+    for _ in range(600):
+        state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout
+        if state.strip()[:1] in ("", "Z"):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @POSIX
@@ -283,7 +343,7 @@ def test_a_cell_that_fails_is_named(notebook_of):
 
 def test_what_is_no_notebook(tmp_path):
     (tmp_path / "small.ipynb").write_text("{")
-    for name in (tmp_path / "small.ipynb", "missing.ipynb"):
+    for name in (tmp_path / "small.ipynb", "missing.ipynb", 300 * "x"):
         assert f"{name} is no notebook, or is not there" in execute(name, code=2)
 
 

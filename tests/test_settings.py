@@ -93,7 +93,7 @@ def test_variables_of_settings_that_a_lesson_lacks_are_passed_over_and_that_is_s
 
 
 def test_misspelt_names_name_the_nearest():
-    for name, meant in (("BTEA", "BETA"), ("beta", "BETA"), ("STYLE_LAYER", "STYLE_LAYERS")):
+    for name, meant in (("BTEA", "BETA"), ("beta", "BETA"), ("STYLE_LAYER", "STYLE_LAYERS"), ("STYLE", "STYLE_IMAGE")):
         with pytest.raises(SettingsError, match=rf"^{name} is no setting of this lesson. Do you mean {meant}( or|\?)"):
             decide(SETTINGS, {name: 1}, {})
     with pytest.raises(SettingsError, match=r"^NST_EPOCH is no setting. Do you mean NST_EPOCHS( or|\?)"):
@@ -131,6 +131,12 @@ def test_variables_are_converted(name, text, value):
 def test_variables_that_do_not_convert_are_refused(name, text, message):
     with pytest.raises(SettingsError, match=message):
         decide(SETTINGS, {}, {f"NST_{name}": text})
+
+
+def test_a_picture_whose_name_begins_with_a_bracket_is_a_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "[1] wave.jpg").touch()
+    assert decide(SETTINGS, {}, {"NST_STYLE_IMAGE": "[1] wave.jpg"}).STYLE_IMAGE == "[1] wave.jpg"
 
 
 # ---- reading a namespace

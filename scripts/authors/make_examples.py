@@ -1,7 +1,7 @@
 """Paint and compose the pictures of the README and the notebook, in images/examples.
 
     python scripts/authors/make_examples.py          all of it: about 50 minutes on two cores
-    python scripts/authors/make_examples.py strips   one of: strips, both, controls, presets, coarse, large
+    python scripts/authors/make_examples.py strips   one of: strips, both, without, controls, presets, coarse, large
 
 Each picture is painted with the notebook's own cells and the stand-in weights into output/examples; what is finished
 there is not painted again.
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from nst.lesson import Lesson
+from nst.lesson import SECOND, Lesson
 
 EXAMPLES, RUNS = ROOT / "images" / "examples", ROOT / "output" / "examples"
 PHOTOS = ("summer_palace", "chelsea_the_cat", "astronaut")
@@ -23,14 +23,15 @@ PAINTINGS = ("village_street_in_auvers", "great_wave", "composition_viii")
 GAP, DETAIL = 8, (600, 400)
 
 
-def paint(name, photo=PHOTOS[0], painting=PAINTINGS[0], notebook=None, **settings):
+def paint(name, photo=PHOTOS[0], painting=PAINTINGS[0], notebook=None, functions=None, **settings):
     """Return the result of a run, as a Pillow image, painted now or before with the same cells."""
     lesson = Lesson(notebook)
     folder = RUNS / f"{name}-{lesson.sha256[:8]}"
     if not (folder / "generated_image.png").exists():
         print(f"— {name}", flush=True)
         pair = {"CONTENT_IMAGE": f"images/{photo}.jpg", "STYLE_IMAGE": f"images/{painting}.jpg"}
-        lesson.run({**pair, "WEIGHTS": "standin", "OUTPUT_DIR": str(folder), "RESUME": "", **settings})
+        settings = {**pair, "WEIGHTS": "standin", "OUTPUT_DIR": str(folder), "RESUME": "", **settings}
+        lesson.run(settings, functions=functions)
     return Image.open(folder / "generated_image.png").convert("RGB")
 
 
@@ -77,9 +78,18 @@ def both():
     pairs = list(zip(PHOTOS, (PAINTINGS[0], PAINTINGS[1], PAINTINGS[1]), strict=True))
     rows = [
         [paint(f"{photo}-{painting}", photo, painting, notebook) for photo, painting in pairs]
-        for notebook in (None, "nearest_neighbours.ipynb")
+        for notebook in (None, SECOND)
     ]
     save("both-lessons", 88, *([scaled(picture, height=264) for picture in row] for row in rows))
+
+
+def without():
+    """Write what two steps of the second lesson do, small: left without the step, right with it."""
+    small, pixels = {"notebook": SECOND, "IMAGE_SIZE": 200}, {"laplacian_pyramid": lambda image: [image]}
+    astronaut = [paint(f"alpha-{a}", PHOTOS[2], PAINTINGS[1], ALPHA=a, **small) for a in (0.0, 0.04)]
+    palace = paint("pixels", functions=pixels, **small), paint("pyramid", **small)
+    save("without-content-cost", 92, [scaled(picture, height=300) for picture in astronaut])
+    save("without-pyramid", 92, [scaled(picture, width=400) for picture in palace])
 
 
 def controls():
@@ -95,7 +105,7 @@ def controls():
 
 def presets():
     """Write the palace as an oil painting, as a print and as a line drawing, small and in few steps."""
-    small = {"notebook": "nearest_neighbours.ipynb", "IMAGE_SIZE": 192, "EPOCHS": 30, "LAST_EPOCHS": 5}
+    small = {"notebook": SECOND, "IMAGE_SIZE": 192, "EPOCHS": 30, "LAST_EPOCHS": 5}
     lines = ["images/masks/composition_viii_lines.png"]
     pictures = [
         paint("oil", painting=PAINTINGS[0], STROKE_SIZE=2.0, ALPHA=0.02, **small),
@@ -124,6 +134,6 @@ def large():
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    makers = {maker.__name__: maker for maker in (strips, both, controls, presets, coarse, large)}
+    makers = {maker.__name__: maker for maker in (strips, both, without, controls, presets, coarse, large)}
     for chosen in sys.argv[1:] or makers:
         makers[chosen]()
