@@ -80,7 +80,7 @@ def both():
         [paint(f"{photo}-{painting}", photo, painting, notebook) for photo, painting in pairs]
         for notebook in (None, SECOND)
     ]
-    save("both-lessons", 88, *([scaled(picture, height=264) for picture in row] for row in rows))
+    save("both-lessons", 90, *([scaled(picture, height=300) for picture in row] for row in rows))
 
 
 def without():
