@@ -19,7 +19,7 @@ import batch.worker
 from batch.jobs import input_files, next_link, with_paths
 from batch.records import PICTURE
 from nst.backend import free_memory
-from nst.errors import NSTError, RunError
+from nst.errors import ImageError, NSTError, RunError
 from nst.files import fit_name
 from nst.lesson import ROOT
 from nst.sources import check_sources
@@ -146,7 +146,11 @@ def paint_all(client, jobs, paintings, kit, watch):
                     result = result.replace(there, here).replace(there.replace("/", "\\"), here)
                 fail(job, result, watch)
                 continue
-            folder = paintings.add(job, result, names)
+            try:
+                folder = paintings.add(job, result, names)
+            except ImageError as error:
+                fail(job, str(error), watch)
+                continue
             watch.finished(job, folder)
             link = first_to_paint(next_link(job, folder / PICTURE), paintings, watch)
             waiting.extendleft([link] if link else [])

@@ -50,22 +50,27 @@ class Gallery:
             self._due = self._clock() + TIMES_AS_LONG * (self._clock() - began)
 
     def _write(self, paintings, failures):
-        different = differing_settings([painting.texts for painting in paintings])
+        lessons = dict.fromkeys(painting.texts["lesson"] for painting in paintings)
+        for lesson in lessons:  # what differs between lessons is mostly their own defaults
+            different = differing_settings([p.texts for p in paintings if p.texts["lesson"] == lesson])
+            lessons[lesson] = ["lesson"] * (len(lessons) > 1) + different
         names = _short_names({path for p in paintings for path in (p.photo, *(path for path, _ in p.styles))})
         columns, cells = {}, {}
         for painting in paintings:
-            styles, texts = painting.styles, [painting.texts[name] for name in different]
+            styles, different = painting.styles, lessons[painting.texts["lesson"]]
+            texts = [painting.texts[name] for name in different]
             style = " + ".join(names[path] + f" × {weight:g}" * (len(styles) > 1) for path, weight in styles)
             short = [text if len(text) <= 60 else f"{text[:59]}…" for text in texts]
             column = styles, tuple(texts)
-            columns[column] = style, ", ".join(f"{name} {text}" for name, text in zip(different, short, strict=True))
+            named = (f"{name} {text}".removeprefix("lesson ") for name, text in zip(different, short, strict=True))
+            columns[column] = style, ", ".join(named)
             cells.setdefault((painting.photo, column), []).append(painting)
         count = f"{len(paintings)} picture{'s' * (len(paintings) != 1)}" + f", {len(failures)} failed" * bool(failures)
         template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
         page = template.render(
             count=count,
             columns=dict(sorted(columns.items(), key=lambda item: [by_number(text) for text in item[1]])),
-            photos=sorted({p.photo for p in paintings}, key=lambda path: (by_number(names[path]), path)),
+            photos=sorted({p.photo for p in paintings}, key=lambda path: (by_number(names[path].lower()), path)),
             cells=cells,
             names=names,
             sources=self._sources,
@@ -91,15 +96,15 @@ class Gallery:
             link=f"{quote(os.fsencode(folder.name))}/{PICTURE}",
             thumbnail=self._thumbnail(folder.name, folder / PICTURE, THUMBNAIL_SIZE, dated=True),
             cost="".join(f"{value:.6g}" for value in list(costs.values())[:1]),
-            text=" · ".join([*(f"{name} {value:.3g}" for name, value in costs.items()), seconds]),
+            text=" · ".join([*(f"{name} {_short(value)}" for name, value in costs.items()), seconds]),
         )
 
     def _source(self, path, sha256):
         """Return the thumbnail of a photo or painting, or None if it is not what was painted from."""
         with contextlib.suppress(OSError, ValueError):
-            if sha256_of(path) == sha256:
-                return self._thumbnail(sha256, path, SOURCE_SIZE)
-        return None
+            if sha256_of(path) != sha256:
+                return None
+        return self._thumbnail(sha256 or path, path, SOURCE_SIZE)  # also of one that has been moved
 
     def _thumbnail(self, key, picture, size, dated=False):
         """Return the thumbnail of a picture, a dict of name, width and height, or None if it cannot be read.
@@ -139,7 +144,13 @@ def differing_settings(all_texts):
 def _short_names(paths):
     """Return a dict of paths to the names of their files as they are, without suffix where that is clear enough."""
     stems = Counter(Path(path).stem for path in paths)
-    return {path: Path(path).stem if stems[Path(path).stem] == 1 else path for path in paths}
+    names = Counter(Path(path).name for path in paths)
+    clear = {path: Path(path).name if names[Path(path).name] == 1 else path for path in paths}
+    return {path: Path(path).stem if stems[Path(path).stem] == 1 else clear[path] for path in paths}
+
+
+def _short(cost):
+    return f"{cost:.0f}" if cost >= 1000 else f"{cost:.3g}"
 
 
 def _last_epoch(folder):
@@ -147,5 +158,7 @@ def _last_epoch(folder):
     with contextlib.suppress(OSError, IndexError, KeyError, ValueError):
         with open(folder / "history.csv", newline="", encoding="utf-8") as file:
             row = {name: float(text) for name, text in list(csv.DictReader(file))[-1].items() if name != "epoch"}
-        return {name: cost for name, cost in row.items() if name != "seconds"}, f"{row['seconds']:.0f} s"
+        return {
+            name: cost for name, cost in row.items() if name != "seconds"
+        }, f"{row['seconds']:.0f}\N{NO-BREAK SPACE}s"
     return {}, "no costs"

@@ -45,7 +45,7 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
     grid, problems = {}, []
     for name, patterns in (("CONTENT_IMAGE", content), ("STYLE_IMAGE", style)):
         for pattern in patterns:
-            paths = _find(os.path.expanduser(pattern))
+            paths = list(map(_shortest, _find(os.path.expanduser(pattern))))
             grid.setdefault(name, []).extend(paths)
             example = os.path.join("images", os.path.basename(pattern))
             hint = f" Do you mean {example}?" * os.path.isfile(example)
@@ -55,7 +55,7 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
         given += [f"--set {text}" for text in assignments if text.startswith(f"{name}=")]
         problems += [f"{text}: not in a batch; {why}." for text in given]
     for assignment in assignments:
-        name, equals, text = assignment.partition("=")
+        name, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals:
             problems.append(f"--set {assignment}: write NAME=value.")
         elif name not in saved:
@@ -88,13 +88,18 @@ def _find(pattern):
     return sorted(filter(os.path.isfile, paths), key=by_number)
 
 
+def _shortest(path):
+    """Return a path as it is seen from here, so that a picture has one name however it is given."""
+    return os.path.normpath(path).removeprefix(os.path.join(os.getcwd(), ""))
+
+
 def by_number(text):
     """Return what sorts texts as people do: frame_10 after frame_9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def _each_once(values):
-    return list({repr(value): value for value in values}.values())
+    return list({repr(value + 0.0 if type(value) is int else value): value for value in values}.values())
 
 
 def plan_jobs(saved, given, chain=False):

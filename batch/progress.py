@@ -1,5 +1,6 @@
 """How a batch stands: a line per job on the terminal and in a log file, what is left, and a gallery up to date."""
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -27,7 +28,8 @@ class Progress:
     def say(self, text):
         """Print a line of its own, and keep it in the log."""
         with self._lock:
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self._log)
+            with contextlib.suppress(OSError):  # a full disk: what else is to be written says so
+                print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self._log)
             print("\r\x1b[K" * self._open_line + text, flush=True)
             self._open_line = False
 
@@ -83,4 +85,5 @@ class Progress:
         for job, message in self.failures:
             self.say(f"{job.name}: {message}")
         self.say(f"Gallery: {self._gallery.path}")
-        self._log.close()
+        with contextlib.suppress(OSError):
+            self._log.close()

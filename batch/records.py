@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from batch.jobs import input_files
-from nst.errors import RunError
+from nst.errors import ImageError, RunError
 from nst.files import write_file
 from nst.settings import from_record
 
@@ -72,7 +72,7 @@ class Paintings:
         """Put a run that comes back from a worker into a folder of its own, whole or not at all; return the folder.
 
         archive is a zip file of the run's folder, as bytes, and names a dict of the paths of input files on the worker
-        to those here, which the record gets. RunError: it cannot be written, or is not of the job's files.
+        to those here, which the record gets. ImageError: it is not of the job's files; RunError: it cannot be written.
         """
         temporary = self.output / TEMPORARY.format(os.getpid())
         with zipfile.ZipFile(io.BytesIO(archive)) as run:
@@ -81,9 +81,9 @@ class Paintings:
                 record = record.replace(json.dumps(there), json.dumps(here))
             facts = json.loads(json.dumps(json.loads(record) | {"settings": job.settings}))
             if not self._is_of(job, facts):
-                raise RunError(
-                    f"{job.name} came back painted from other pictures, weights or cells than are here now. Has one of "
-                    "them been changed meanwhile? Start the batch again: it goes on."
+                raise ImageError(
+                    "it came back painted from other pictures, weights or cells than are here now. Has one of them "
+                    "been changed or removed meanwhile? Start the batch again: it goes on."
                 )
             try:
                 temporary.mkdir()

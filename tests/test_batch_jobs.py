@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import deque
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from PIL import Image
@@ -19,7 +21,7 @@ from batch.jobs import Job, describe_grid, input_files, plan_jobs, read_grid, wi
 from batch.progress import Progress
 from batch.records import Paintings, sha256_of
 from conftest import ROOT, SETTINGS, run_python
-from nst.errors import RunError
+from nst.errors import ImageError, RunError
 from nst.lesson import Lesson
 from nst.settings import Settings
 
@@ -75,6 +77,24 @@ def test_folders_and_patterns_find_pictures_in_the_order_of_their_numbers(tmp_pa
     jobs, _ = plan_jobs(SETTINGS, grid)
     assert describe_grid(grid, jobs) == "16 pictures: 4 photos × 2 paintings × 2 values of BETA."
     assert describe_grid({}, jobs[:1]) == "1 picture: 1 photo × 1 painting."
+
+
+def test_a_picture_has_one_name_and_a_number_one_value_however_they_are_given():
+    name, values = "images/coffee.jpg", ["BETA=50", "BETA = 50.0", "BETA=5e1", "NORMALISE_ACTIVATIONS=True"]
+    given = [name, "./images//coffee.jpg", str(ROOT / name), "images/../images/coffee.jpg"]
+    grid, problems = read_grid(SETTINGS, given, [], values)
+    assert (grid["CONTENT_IMAGE"], len(grid["BETA"]), problems) == ([name], 1, [])
+    assert grid["NORMALISE_ACTIVATIONS"] == [True]
+
+
+def test_a_log_that_cannot_be_written_ends_no_batch(tmp_path, capsys):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    gallery = SimpleNamespace(write=lambda failures, sparingly=False: None, path=tmp_path)
+    progress = Progress(1, gallery, "/dev/full")
+    progress.failed(Job(SETTINGS, "wave"), "why")
+    progress.close()
+    assert "wave: why" in capsys.readouterr().out
 
 
 def test_any_name_makes_a_folder_that_can_be_written(tmp_path):
@@ -243,7 +263,7 @@ def test_folders_that_are_not_whole_do_not_count(tmp_path, job):
 
 @pytest.mark.parametrize("change", [{"weights": "b" * 64}, {"cells": "d" * 64}])
 def test_what_comes_back_from_other_files_is_refused(tmp_path, job, change):
-    with pytest.raises(RunError, match="came back painted from other pictures, weights or cells"):
+    with pytest.raises(ImageError, match="came back painted from other pictures, weights or cells"):
         Paintings(tmp_path, LESSON, WEIGHTS).add(job, *come_back(job, **change))
     assert not list(tmp_path.iterdir())
 
@@ -255,6 +275,33 @@ def test_what_comes_back_from_other_files_is_refused(tmp_path, job, change):
 def client():
     pytest.importorskip("distributed", reason="batch/requirements.txt is not installed")
     return pytest.importorskip("batch.client")
+
+
+def test_a_photo_that_changes_while_it_is_painted_fails_alone(client, monkeypatch):
+    """Dask's part is played by what comes back at once."""
+    jobs, told = [Job(Settings(SETTINGS), name) for name in ("gone", "there")], []
+
+    def add(job, archive, names):
+        if job.name == "gone":
+            raise ImageError("it came back painted from other pictures")
+        return ROOT / job.name
+
+    class Completed(deque):
+        add, __next__ = deque.append, deque.popleft
+
+    def submit(*arguments, key, **options):
+        done = {"cancelled": lambda: False, "exception": lambda: None, "result": lambda: b"", "release": lambda: None}
+        return SimpleNamespace(key=key, **done)
+
+    dask = MagicMock(submit=submit, nthreads=lambda: {"worker": 1}, run_on_scheduler=lambda function: [])
+    monkeypatch.setattr(client, "as_completed", Completed)
+    watch = SimpleNamespace(
+        say=told.append,
+        failed=lambda job, message: told.append((job.name, message)),
+        finished=lambda job, folder: told.append((job.name, folder)),
+    )
+    client.paint_all(dask, jobs, SimpleNamespace(add=add), (b"", "a.ipynb", "standin"), watch)
+    assert told == [("gone", "it came back painted from other pictures"), ("there", ROOT / "there")]
 
 
 def test_pictures_are_looked_at_before_anything_starts(client, tmp_path):

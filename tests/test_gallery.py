@@ -74,7 +74,7 @@ def test_a_row_for_each_photo_and_a_column_for_each_style_and_value(paintings):
     (corner, *heads), *rows = table(write(paintings)[0])
     names = [f"{style}BETA {beta}by cost" for style in ("composition_viii", "great_wave") for beta in (40, 800)]
     assert (corner, heads) == ("", names)
-    assert [row[0] for row in rows] == sorted(PHOTOS)
+    assert [row[0] for row in rows] == sorted(PHOTOS, key=str.lower)
     cells = {name: [bool(cell) for cell in row] for name, *row in rows}
     assert cells["IMG_2041"] == [False, True, False, True]
     assert cells["a 100 % #1 & more"] == [True, False, False, False]
@@ -87,7 +87,11 @@ def test_pictures_have_their_room_before_they_are_loaded_and_say_what_they_are(p
             assert thumbnail.size == (int(width), int(height))
             assert max(thumbnail.size) == (480 if text else 320)
     assert "a 100 % #1 &amp; more in the manner of composition_viii" in [text for _, text, *_ in images]
-    assert source.count(' data-cost="3.21"') == source.count("J 3.21 · J_content 1 · J_style 2 · 12 s") == 9
+    assert (
+        source.count(' data-cost="3.21"')
+        == source.count("J 3.21 · J_content 1 · J_style 2 · 12\N{NO-BREAK SPACE}s")
+        == 9
+    )
 
 
 def test_a_thumbnail_is_that_of_the_picture_as_it_is_now(paintings):
@@ -111,6 +115,32 @@ def test_what_cannot_be_read_or_has_changed_is_left_out_and_ends_nothing(paintin
     source, images = write(paintings)
     assert source.count("its picture cannot be read") == 2
     assert len(images) == 7 + len(PHOTOS) + len(STYLES) - 2
+
+
+def test_the_head_of_a_photo_that_was_moved_away_stays(paintings):
+    before = write(paintings)[1]
+    for photo in (paintings.output / "photos").iterdir():
+        photo.unlink()
+    assert write(paintings)[1] == before
+
+
+def test_each_lesson_has_its_own_settings_at_the_heads(paintings):
+    (first, *_), (second, *_) = list(paintings.facts.items())[0], list(paintings.facts.items())[2]
+    for folder, record in paintings.facts.items():
+        record["lesson"] = {"notebook": "first.ipynb"}
+        record["settings"] |= {"BETA": 800.0} if folder == first else {}
+    other = {name: value for name, value in SETTINGS.items() if name != "BETA"} | {"ALPHA": 0.5, "LAST_EPOCHS": 3}
+    pictures = {name: paintings.facts[second]["settings"][name] for name in ("CONTENT_IMAGE", "STYLE_IMAGE")}
+    paintings.facts[second] |= {"lesson": {"notebook": "second.ipynb"}, "settings": other | pictures}
+    heads = table(write(paintings)[0])[0]
+    for values in ("first.ipynb, BETA 40", "first.ipynb, BETA 800", "second.ipynb"):
+        assert any(re.fullmatch(f"[a-z_]+{values}by cost", head.replace("viii", "")) for head in heads), heads
+
+
+def test_large_costs_are_plain_numbers(paintings):
+    folder = next(iter(paintings.facts))
+    (folder / "history.csv").write_text("epoch,seconds,J\n0,0.5,1067.4\n")
+    assert "<small>J 1067 · 0" in write(paintings)[0]
 
 
 def test_the_page_takes_a_bounded_share_of_the_time(paintings, monkeypatch):
@@ -139,3 +169,6 @@ def test_mixed_styles_and_photos_of_one_name_can_be_told_apart(paintings):
     head, *rows = table(write(paintings)[0])
     assert head[1:] == ["great_wave × 0.75 + b_c × 0.25by cost"]
     assert [row[0] for row in rows] == ["0/photo.jpg", "1/photo.jpg"]
+    for number, record in enumerate(paintings.facts.values()):
+        record["settings"] |= {"CONTENT_IMAGE": f"photos/IMG.{'jpg' if number % 2 else 'PNG'}"}
+    assert [row[0] for row in table(write(paintings)[0])[1:]] == ["IMG.jpg", "IMG.PNG"]
