@@ -38,6 +38,8 @@ def read_checkpoint(folder):
     """
     path = Path(folder) / CHECKPOINT
     if not os.path.isfile(path):  # whatever that name may be
+        if not os.path.isdir(folder):
+            raise SettingsError(f'RESUME = "{folder}": there is no such folder. Name that of a run that was stopped.')
         raise SettingsError(
             f'RESUME = "{folder}": there is no {CHECKPOINT} in this folder, so nothing to continue; a finished run has '
             f'none. Name the folder of a run that was stopped, or set RESUME = "" for a new run.'

@@ -126,8 +126,9 @@ def describe_functions(function):
     namespace, found = getattr(inspect.unwrap(function), "__globals__", {}), {}
     for name, value in namespace.items():
         value = inspect.unwrap(value) if callable(value) else value  # of a decorator, such as tf.function
+        # a second name, such as the training cell's step, may be that of the run before
         own = isinstance(value, types.FunctionType) and value.__module__ == namespace["__name__"]
-        if own and not name.startswith("_"):
+        if own and not name.startswith("_") and (value.__name__ == name or value.__name__ not in namespace):
             try:
                 found[name] = hashlib.sha256(inspect.getsource(value).strip().encode()).hexdigest()[:12]
             except (OSError, TypeError):  # typed in where nothing keeps the source

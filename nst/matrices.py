@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from nst.errors import RunError
 from nst.plots import show_figure
 from nst.titles import write
 
@@ -17,7 +18,15 @@ def show_gram_matrices(grams, titles, count=40):
         grams: list of two or more tensors of shape (n_C, n_C), or (n_regions, n_C, n_C), which makes a row for each.
         titles: list of as many strings.
         count: how many channels at most.
+
+    Raises:
+        RunError: they are no square matrices.
     """
+    for shape in (tuple(np.shape(gram)) for gram in grams):
+        if len(shape) not in (2, 3) or shape[-1] != shape[-2] or not shape[-1]:
+            raise RunError(
+                f"A Gram matrix is (n_C, n_C), and this one is {shape}: there is nothing to draw. Go on below."
+            )
     rows = list(zip(*(np.asarray(g, np.float32).reshape(-1, *g.shape[-2:]) for g in grams), strict=True))
     width = 9 / len(grams)
     figure, said = Figure(figsize=(9, (width + 0.3) * len(rows)), layout="constrained"), []

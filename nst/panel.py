@@ -83,7 +83,6 @@ class Panel:
         self._go_on_button.on_click(lambda button: self.go_on())
         self._status = widgets.HTML()
         self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
-        self._picture.tooltip = "The picture as it grows"  # what a screen reader says of it
         buttons = [self._run_button, self._stop_button, self._go_on_button, self._upload, widgets.HTML(ADD)]
         self._turned = widgets.VBox(layout=widgets.Layout(overflow="visible"))
         left = widgets.VBox([self._turned, widgets.HBox(buttons), self._status], layout=widgets.Layout(width="360px"))

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from nst.backend import device, graphs_forgotten, tf
+from nst.backend import device, graphs_forgotten, keras, tf
 from nst.blame import explain
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
@@ -117,7 +117,10 @@ class Run:
 
     @functools.cached_property
     def network(self):  # noqa: D102
-        return self._make_network(self.settings)
+        network, make = self._make_network(self.settings), getattr(self._make_network, "__name__", "load_network")
+        if not isinstance(network, keras.Model):
+            raise RunError(f"{make} returned {type(network).__name__}: it must return what get_layer_outputs returns.")
+        return network
 
     @functools.cached_property
     def _look(self):

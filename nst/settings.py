@@ -74,13 +74,17 @@ def check_names(cells):
 
 
 def _plain_names(cell):
-    """Return the names to which the top level of a cell assigns values without calling anything."""
+    """Return the names to which the top level of a cell assigns values without calling anything, or reading them."""
     try:
-        statements = [line for line in ast.parse(cell).body if isinstance(line, ast.Assign)]
+        tree = ast.parse(cell)
     except SyntaxError:  # the cell has failed
         return set()
+    statements = [line for line in tree.body if isinstance(line, (ast.Assign, ast.AnnAssign)) and line.value]
     plain = [line for line in statements if not any(isinstance(part, ast.Call) for part in ast.walk(line.value))]
-    return {target.id for line in plain for target in line.targets if isinstance(target, ast.Name)}
+    targets = [target for line in plain for target in getattr(line, "targets", None) or [line.target]]
+    targets += [part for target in targets for part in getattr(target, "elts", ())]  # A, B = 1, 2
+    read = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
+    return {target.id for target in targets if isinstance(target, ast.Name)} - (read - SETTINGS.keys())
 
 
 def decide(notebook, explicit=None, environ=None):

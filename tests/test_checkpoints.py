@@ -159,6 +159,9 @@ def test_long_epochs_leave_a_checkpoint_between_snapshots(folder, monkeypatch):
 def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
     with pytest.raises(nst_utils.SettingsError, match="no checkpoint.npz in this folder.*a finished run has none"):
         paint(RESUME=str(tmp_path))
+    for gone in (str(tmp_path / "gone"), 300 * "x", "a\0b"):
+        with pytest.raises(nst_utils.SettingsError, match="there is no such folder. Name that of a run"):
+            paint(RESUME=gone)
     paint(stop_at(3), EPOCHS=9, OUTPUT_DIR=str(folder))
     checkpoint = folder / "checkpoint.npz"
     whole = checkpoint.read_bytes()

@@ -204,4 +204,8 @@ def test_functions_are_described_by_their_sources(lesson):
         found.append(describe_functions(names["load_network"]))
     assert {name for name in found[0] if found[0][name] != found[1][name]} == {"decorated"}
     assert {"gram_matrix", "total_cost", "train_step"} <= found[0].keys()
+    exec("step = tf.function(train_step)\nmine = lambda x: x", names)
+    run_cell("def train_step(): pass", names)
+    assert names["step"].python_function is not names["train_step"]
+    assert describe_functions(names["load_network"]).keys() - found[0].keys() == {"mine"}, "step is of the run before"
     assert found[0]["typed_in"] == "unknown"

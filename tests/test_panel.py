@@ -253,6 +253,12 @@ def test_a_stopped_picture_goes_on_with_the_lesson_that_began_it(make_panel, oth
     assert (found["state"], found["settings"]["KEEP_COLOURS"]) == ("finished", "match"), status(panel)
 
 
+def test_its_picture_has_no_tooltip_which_keeps_browsers_from_showing_it(make_panel):
+    """JupyterLab's view of an Image has no description, whose length it asks for when there is a tooltip."""
+    (image,) = [part for part in parts(make_panel().widget) if type(part) is widgets.Image]
+    assert image.tooltip is None
+
+
 def test_it_offers_both_lessons_and_begins_with_the_one_that_is_named():
     panel = nst_utils.Panel("nearest_neighbours.ipynb")
     choice = find(panel, "lesson")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nst import plots, titles
+from nst.errors import RunError
 from nst.images import save_image
 from nst.matrices import show_gram_matrices
 from nst.status import status_line
@@ -107,6 +108,11 @@ def test_gram_matrices_are_shown_with_how_far_they_are_from_the_second(shown):
         ["photo, region 1: 0 % off", "painting, region 1", "photo, region 2: 0 % off", "painting, region 2"]
     )
     show_gram_matrices([np.zeros((4, 4))] * 2, ["photo", "painting"])
+    for wrong in (np.zeros((2, 64)), np.zeros(3), np.float32(1)):
+        with pytest.raises(
+            RunError, match=r"^A Gram matrix is .n_C, n_C., and this one is \(.*: there is nothing to draw"
+        ):
+            show_gram_matrices([np.zeros((4, 4)), wrong], ["photo", "painting"])
 
 
 def test_outside_a_notebook_figures_are_a_line_of_text(capsys, picture):

@@ -189,6 +189,15 @@ def test_weight_that_is_far_too_large_is_named_and_the_last_picture_is_kept(fold
         assert np.array_equal(checkpoint["image"], run.generated_image), "the checkpoint's picture"
 
 
+def test_a_function_that_returns_no_network_is_told():
+    names = prepare()
+    edit_cell(names, "return nst_utils.get_layer_outputs", "nst_utils.get_layer_outputs")
+    with pytest.raises(
+        nst_utils.RunError, match="^load_network returned NoneType: it must return what get_layer_outputs"
+    ):
+        train(names)
+
+
 TWO_LAYERS = {"STYLE_LAYERS": [("block1_conv1", 0.5), ("block2_conv1", 0.5)]}
 TILES = {"IMAGE_SIZE": 96, "TILE": 64}
 SUM, NO_SUM = "return tf.reduce_sum((a_C - a_G) ** 2)", "return (a_C - a_G) ** 2"
