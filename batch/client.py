@@ -89,8 +89,8 @@ def local_cluster(jobs, workers=None):
     here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
     with (
         tempfile.TemporaryDirectory(prefix="nst-", ignore_cleanup_errors=True) as folder,
-        dask.config.set({"distributed.scheduler.allowed-failures": 2}),
-        LocalCluster(n_workers=workers, local_directory=folder, **of_each, **here) as cluster,
+        dask.config.set({"distributed.scheduler.allowed-failures": 2, "temporary-directory": folder}),
+        LocalCluster(n_workers=workers, **of_each, **here) as cluster,
         Client(cluster) as client,
     ):
         yield client

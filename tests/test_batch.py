@@ -238,7 +238,9 @@ def test_scheduler_that_goes_is_named(batch, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_a_cluster_on_this_machine_without_a_traceback(batch, tmp_path, number, status):
+def test_signals_end_a_cluster_on_this_machine_without_a_traceback(batch, tmp_path, monkeypatch, number, status):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     process = batch(ENDLESS, content=["my photos/b.jpg"])
     assert "http://127.0.0.1:" in "\n".join(read_until(process, "began")), "the dashboard's address"
     children = psutil.Process(process.pid).children(recursive=True)
@@ -248,3 +250,4 @@ def test_signals_end_a_cluster_on_this_machine_without_a_traceback(batch, tmp_pa
     assert "Stopped. Give the same command again, and it goes on with what is missing." in lines
     assert not psutil.wait_procs(children, timeout=PATIENCE)[1]
     assert not painted(tmp_path / "gallery")
+    assert list((tmp_path / "temporary").iterdir()) == []
