@@ -107,7 +107,15 @@ def _without_notes(file, head):
 def _hide_avif_notes(data):
     for note in re.finditer(rb"infe.{8,10}Exif", data[: 2**16], re.DOTALL):
         data[note.end() - 4 : note.end()] = b"note"
+    coded = re.search(rb"colrnclx.(.).(.)", data[: 2**16], re.DOTALL)
+    if coded and not re.search(b"colr(prof|rICC)", data[: 2**16]) and not _is_like_srgb(coded[1][0], coded[2][0]):
+        return {"icc_profile": b"nclx"}
     return {}  # how an AVIF is turned stands elsewhere
+
+
+def _is_like_srgb(primaries=1, transfer=1):
+    """Return whether code points of H.273 mean a colour space that sRGB comes near; others are left out, and said."""
+    return primaries in (1, 2, 5, 6, 7) and transfer in (1, 2, 4, 5, 6, 13, 14, 15)
 
 
 def _profile_of_jpeg2000(data):
@@ -141,13 +149,15 @@ def _hide_png_notes(data):
                     info["icc_profile"] = zlib.decompressobj().decompress(packed, MAX_PROFILE)
             elif kind == b"eXIf":
                 info["exif"] = content
+            elif kind == b"cICP" and not _is_like_srgb(*content[:2]):
+                info.setdefault("icc_profile", kind)
             elif kind == b"tRNS" and data[end : end + 4] == zlib.crc32(kind + content).to_bytes(4, "big"):
                 if kind_of_colour == 0 and length == 2:  # Pillow widens fewer bits to 8
                     info["transparency"] = int.from_bytes(content, "big") * (255 // (2**bits - 1) or 1)
                 elif kind_of_colour == 2 and length == 6:
                     info["transparency"] = tuple(v >> (bits - 8) for v in struct.unpack(">HHH", content))
                 elif kind_of_colour == 3 and length:
-                    info["transparency"] = content
+                    info["transparency"] = content[:256]
             data[at + 4 : start], data[end : end + 4] = b"nOTE", zlib.crc32(b"nOTE" + content).to_bytes(4, "big")
         at = end + 4
     return info
@@ -269,6 +279,8 @@ def _to_srgb(picture, profile):
         return picture.convert("RGB"), True
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() == "GRAY" and picture.mode == "RGB":  # as AVIF has greys
+            picture = picture.convert("L")
         return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB"), True
     except (ImageCms.PyCMSError, OSError, TypeError):
         return picture.convert("RGB"), False

@@ -62,7 +62,7 @@ def scaled_size(path, size, enlarge=True):
         width, height = upright_size(opened)
     long, short = max(width, height), min(width, height)
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{path} has {width * height / 1e6:.0f} megapixels, 100 are the most. Make it smaller.")
+        raise ImageError(f"{path} has {width * height / 1e6:.1f} megapixels, 100 are the most. Make it smaller.")
     if long > MAX_ASPECT_RATIO * short:
         raise ImageError(f"{path} is {width}×{height}: longer than 1:{MAX_ASPECT_RATIO}. Cut a part out of it.")
     least = math.ceil(MIN_SIDE * long / short)

@@ -176,6 +176,29 @@ def test_colour_profiles_are_converted_to_srgb(load, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_colour_space_without_a_profile_is_sRGB_or_said(load, capsys):
+    for kind, codes, said in (("PNG", (1, 13), 0), ("PNG", (12, 13), 1), ("PNG", (9, 16), 1)):
+        data = content_of(CORNER, kind)
+        load(data[:33] + chunk(b"cICP", bytes((*codes, 0, 1))) + data[33:], f"{codes}.png")
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, (kind, codes)
+    plain = content_of(CORNER, "AVIF")
+    at = plain.index(b"colrnclx") + 8
+    for codes, said in (((1, 13), 0), ((12, 13), 1), ((9, 18), 1)):
+        load(plain[:at] + struct.pack(">HH", *codes) + plain[at + 4 :], f"{codes}.avif")
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, codes
+
+
+def test_a_grey_profile_of_a_grey_picture_that_comes_in_colour(load, capsys):
+    curve = struct.pack(">4sII", b"curv", 0, 0)  # linear
+    white = struct.pack(">4sI3i", b"XYZ ", 0, 63190, 65536, 54061)
+    table = struct.pack(">I4sII4sII", 2, b"kTRC", 156, 12, b"wtpt", 168, 20)
+    head = struct.pack(">II4s4s4s4s", 188, 0, b"\2\x10\0\0", b"mntr", b"GRAY", b"XYZ ") + bytes(12) + b"acsp"
+    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    profile = head.ljust(128, b"\0") + table + curve + white
+    grey = load(content_of(flat("L", 64), "AVIF", icc_profile=profile, quality=100), "a.avif")
+    assert np.abs(grey - 137).max() <= 3 and capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("profile", [b"no profile", b"x" * 2_000_000])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_a_profile_that_is_left_out_is_named_once(load, capsys, kind, profile):
@@ -226,6 +249,11 @@ def test_transparent_colours_are_white(load):
     deep = [struct.pack(">HHH", *colour) * 120 for colour in ((3000, 40000, 1), (40000, 40000, 5))]
     pixels = load(png(16, *deep, chunk(b"tRNS", struct.pack(">HHH", 3000, 40000, 1)), colour=2))
     assert (pixels[:38] == 255).all() and (pixels[42:] == (156, 156, 0)).all()
+
+
+def test_more_transparencies_than_colours_refuse_no_png(load):
+    parts = chunk(b"PLTE", bytes([10, 20, 30] * 256)), chunk(b"tRNS", b"\xff" * 300)
+    assert (load(png(8, bytes(120), bytes(120), *parts, colour=3)) == (10, 20, 30)).all()
 
 
 def shorts(*values, order="<"):
