@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import difflib
 import glob
 import io
 import itertools
@@ -47,9 +48,9 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
         for pattern in patterns:
             paths = list(map(_shortest, _find(os.path.expanduser(pattern))))
             grid.setdefault(name, []).extend(paths)
-            example = os.path.join("images", os.path.basename(pattern))
-            hint = f" Do you mean {example}?" * os.path.isfile(example)
-            problems += [] if paths else [f"{pattern}: there is no such picture, or none in this folder.{hint}"]
+            problems += (
+                [] if paths else [f"{pattern}: there is no such picture, or none in this folder.{_near(pattern)}"]
+            )
     for name, why in NOT_IN_A_BATCH.items():
         given = [f"NST_{name}"] if environ.get(f"NST_{name}") else []
         given += [f"--set {text}" for text in assignments if text.startswith(f"{name}=")]
@@ -86,6 +87,17 @@ def _find(pattern):
             suffix = re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", suffix)
         paths = glob.glob(stem + suffix, recursive=True)
     return sorted(filter(os.path.isfile, paths), key=by_number)
+
+
+def _near(pattern):
+    """Return a sentence with the file or folder whose name looks most like a pattern, there or in images/; or ""."""
+    folder, name = os.path.split(pattern.rstrip(os.sep))
+    for place in (folder, "images"):
+        there = os.listdir(place or ".") if os.path.isdir(place or ".") else []
+        for other in difflib.get_close_matches(name, there, n=1, cutoff=0.8):
+            if os.path.join(place, other) != pattern.rstrip(os.sep):
+                return f" Do you mean {os.path.join(place, other)}?"
+    return ""
 
 
 def _shortest(path):

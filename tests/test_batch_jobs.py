@@ -87,6 +87,18 @@ def test_a_picture_has_one_name_and_a_number_one_value_however_they_are_given():
     assert grid["NORMALISE_ACTIVATIONS"] == [True]
 
 
+def test_a_path_that_leads_nowhere_names_the_nearest(tmp_path):
+    (tmp_path / "photos").mkdir()
+    given = [str(tmp_path / "photo"), "images/great_wav.jpg", "nowhere/x.jpg"]
+    _, problems = read_grid(SETTINGS, given, [], [])
+    hints = [problem.partition("this folder.")[2] for problem in problems]
+    assert hints == [
+        f" Do you mean {tmp_path / 'photos'}?",
+        f" Do you mean {os.path.join('images', 'great_wave.jpg')}?",
+        "",
+    ]
+
+
 def test_a_log_that_cannot_be_written_ends_no_batch(tmp_path, capsys):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
