@@ -158,7 +158,6 @@ def _last_epoch(folder):
     with contextlib.suppress(OSError, IndexError, KeyError, ValueError):
         with open(folder / "history.csv", newline="", encoding="utf-8") as file:
             row = {name: float(text) for name, text in list(csv.DictReader(file))[-1].items() if name != "epoch"}
-        return {
-            name: cost for name, cost in row.items() if name != "seconds"
-        }, f"{row['seconds']:.0f}\N{NO-BREAK SPACE}s"
+        seconds = row.pop("seconds")
+        return row, f"{seconds:.0f}\N{NO-BREAK SPACE}s"
     return {}, "no costs"

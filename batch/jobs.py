@@ -48,9 +48,8 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
         for pattern in patterns:
             paths = list(map(_shortest, _find(os.path.expanduser(pattern))))
             grid.setdefault(name, []).extend(paths)
-            problems += (
-                [] if paths else [f"{pattern}: there is no such picture, or none in this folder.{_near(pattern)}"]
-            )
+            if not paths:
+                problems.append(f"{pattern}: there is no such picture, or none in this folder.{_near(pattern)}")
     for name, why in NOT_IN_A_BATCH.items():
         given = [f"NST_{name}"] if environ.get(f"NST_{name}") else []
         given += [f"--set {text}" for text in assignments if text.startswith(f"{name}=")]
@@ -102,7 +101,8 @@ def _near(pattern):
 
 def _shortest(path):
     """Return a path as it is seen from here, so that a picture has one name however it is given."""
-    return os.path.normpath(path).removeprefix(os.path.join(os.getcwd(), ""))
+    short = os.path.normpath(path).removeprefix(os.path.join(os.getcwd(), ""))
+    return short if os.path.exists(short) and os.path.samefile(short, path) else path  # a link's .. leads elsewhere
 
 
 def by_number(text):

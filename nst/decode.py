@@ -93,8 +93,10 @@ def _without_notes(file, head):
     It refuses a JPEG, PNG or AVIF file for one bad note, and gets a copy in memory (of the pages that change) whose
     notes have names that it passes over.
     """
-    starts = {rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes}
-    starts[rb"....jP  "] = _profile_of_jpeg2000
+    starts = {
+        rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes,
+        rb"....jP  ": _profile_of_jpeg2000,
+    }  # fmt: skip
     hide = next((hide for start, hide in starts.items() if re.match(start, head, re.DOTALL)), None)
     file.seek(0)
     if hide is None:

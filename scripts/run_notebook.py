@@ -34,12 +34,12 @@ sys.path.insert(0, str(ROOT))
 from nst.checkpoints import CHECKPOINT
 from nst.errors import NSTError
 from nst.files import write_file
-from nst.lesson import Lesson
+from nst.lesson import FIRST, SECOND, Lesson
 from nst.signals import STOPPING
 from scripts.page import REPORT, save_page, show_run
 from scripts.terminal import Terminal, shell_word
 
-COMMANDS = {"neural_style_transfer.ipynb": "make run", "nearest_neighbours.ipynb": "make neighbours"}
+COMMANDS = {FIRST: "make run", SECOND: "make neighbours"}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
 LONGEST_SOCKET = 95  # bytes of the name of a Unix socket, which may have 103 to 107
@@ -231,9 +231,8 @@ def how_to_go_on(folder, path):
 def left_behind(path, since):
     """Return how to go on with what a kernel that is gone has left since a time, as a list of no or one sentence."""
     parent = Path(os.environ.get("NST_OUTPUT_DIR") or ROOT / "output").expanduser()
-    found = [
-        (file.stat().st_mtime, file.parent) for file in (*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}"))
-    ]
+    files = [*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}")]
+    found = [(file.stat().st_mtime, file.parent) for file in files]
     return [how_to_go_on(folder, path) for when, folder in sorted(found)[-1:] if when >= since]
 
 
@@ -260,7 +259,7 @@ def complain(text):
 def main():
     """Run the notebook, save the page and print where things are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebook", nargs="?", default="neural_style_transfer.ipynb", help="its path")
+    parser.add_argument("notebook", nargs="?", default=FIRST, help="its path")
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebook")
     options = parser.parse_args()
     path = next((p for p in (Path(options.notebook), ROOT / options.notebook) if os.path.isfile(p)), None)

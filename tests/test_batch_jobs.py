@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections import deque
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -85,6 +86,16 @@ def test_a_picture_has_one_name_and_a_number_one_value_however_they_are_given():
     grid, problems = read_grid(SETTINGS, given, [], values)
     assert (grid["CONTENT_IMAGE"], len(grid["BETA"]), problems) == ([name], 1, [])
     assert grid["NORMALISE_ACTIVATIONS"] == [True]
+
+
+def test_a_folder_above_a_linked_one_is_that_of_the_link(tmp_path):
+    for folder in ("there/below", "here"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "there" / "below")
+    for folder in ("there", "here"):
+        (tmp_path / folder / "a.jpg").write_text(folder)
+    grid, _ = read_grid(SETTINGS, [str(tmp_path / "here" / "link" / ".." / "a.jpg")], [], [])
+    assert Path(grid["CONTENT_IMAGE"][0]).read_text() == "there"
 
 
 def test_a_path_that_leads_nowhere_names_the_nearest(tmp_path):
