@@ -120,9 +120,20 @@ def _is_like_srgb(primaries=1, transfer=1):
     return primaries in (1, 2, 5, 6, 7) and transfer in (1, 2, 4, 5, 6, 13, 14, 15)
 
 
+def _means_srgb(kind, content):
+    if kind == b"gAMA":
+        return 40_000 < int.from_bytes(content[:4], "big") < 50_000  # 45,455 is 1 / 2.2
+    return _is_like_srgb(*content[:2])
+
+
 def _profile_of_jpeg2000(data):
     """Return the profile, which Pillow passes over: a box of colr that begins with 2, two more numbers, and then it."""
     boxes = data[: max(0, data.find(b"jp2c", 0, MAX_PROFILE))]
+    meanings = re.search(rb"(....)cdef..", boxes, re.DOTALL)
+    if meanings:
+        channels = boxes[meanings.end() : meanings.start() + int.from_bytes(meanings[1], "big")]
+        if any(meaning > 1 for _, meaning, _ in struct.iter_unpack(">HHH", channels)):  # neither colour nor opacity
+            raise ImageError("is a JPEG 2000 file of a rare kind, which is not read right. Save it again as PNG.")
     box = re.search(rb"(....)colr\x02..", boxes, re.DOTALL)
     return {"icc_profile": boxes[box.end() : box.start() + int.from_bytes(box[1], "big")]} if box else {}
 
@@ -139,10 +150,11 @@ def _hide_jpeg_notes(data):
 
 def _hide_png_notes(data):
     """Rename the chunks of a PNG file that hold no pixels; return its EXIF data, profile and transparent colour."""
-    info, at, bits, kind_of_colour = {"exif": b""}, 8, data[24], data[25]
+    info, at, bits, kind_of_colour, kinds = {"exif": b""}, 8, data[24], data[25], set()
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         start, end = at + 8, at + 8 + length
+        kinds.add(kind)
         if kind[0] & 32 and end + 4 <= len(data):  # a small letter: not needed
             content = data[start:end]
             if kind == b"iCCP":
@@ -151,7 +163,7 @@ def _hide_png_notes(data):
                     info["icc_profile"] = zlib.decompressobj().decompress(packed, MAX_PROFILE)
             elif kind == b"eXIf":
                 info["exif"] = content
-            elif kind == b"cICP" and not _is_like_srgb(*content[:2]):
+            elif kind in (b"gAMA", b"cICP") and not _means_srgb(kind, content):
                 info.setdefault("icc_profile", kind)
             elif kind == b"tRNS" and data[end : end + 4] == zlib.crc32(kind + content).to_bytes(4, "big"):
                 if kind_of_colour == 0 and length == 2:  # Pillow widens fewer bits to 8
@@ -162,6 +174,8 @@ def _hide_png_notes(data):
                     info["transparency"] = content[:256]
             data[at + 4 : start], data[end : end + 4] = b"nOTE", zlib.crc32(b"nOTE" + content).to_bytes(4, "big")
         at = end + 4
+    if b"sRGB" in kinds and info.get("icc_profile") == b"gAMA":  # which is to be passed over then
+        del info["icc_profile"]
     return info
 
 

@@ -54,7 +54,9 @@ def read_settings(namespace):
 
 
 def check_names(cells):
-    """Look whether a cell that sets a setting also sets a plain value whose name is like one and is none.
+    """Look whether a plain value has a name that is like a setting's and is none, where settings are given.
+
+    That is in a cell that sets a setting, or, if the name is in capitals, in a cell right after one.
 
     Args:
         cells: sources of the cells that have been executed, in order: one that has been mended and run again counts.
@@ -62,13 +64,15 @@ def check_names(cells):
     Raises:
         SettingsError: there is such a name.
     """
-    wrong = []  # name, the setting that is meant, and those beside it
+    wrong, before = [], set()  # name, the setting that is meant, and those beside it; the settings of the last cell
     for names in map(_plain_names, cells):
-        if right := names & SETTINGS.keys():
-            wrong = [(name, meant, beside) for name, meant, beside in wrong if not (meant in right or beside <= right)]
-            for name in sorted(names - right):
-                near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.75)
-                wrong += [(name, meant, right) for meant in near]
+        right = names & SETTINGS.keys()
+        wrong = [(name, meant, beside) for name, meant, beside in wrong if not (meant in right or beside <= right)]
+        doubtful = names - right if right else {name for name in names if before and name.isupper()}
+        for name in sorted(doubtful):
+            near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.75)
+            wrong += [(name, meant, right or before) for meant in near]
+        before = right
     for name, meant, _ in wrong:
         raise SettingsError(f"{name} is no setting. Do you mean {meant}?")
 

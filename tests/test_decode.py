@@ -181,11 +181,29 @@ def test_a_colour_space_without_a_profile_is_sRGB_or_said(load, capsys):
         data = content_of(CORNER, kind)
         load(data[:33] + chunk(b"cICP", bytes((*codes, 0, 1))) + data[33:], f"{codes}.png")
         assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, (kind, codes)
+    data = content_of(CORNER, "PNG")
+    for gamma, more, said in ((45455, b"", 0), (100_000, b"", 1), (100_000, chunk(b"sRGB", b"\0"), 0)):
+        notes = chunk(b"gAMA", struct.pack(">I", gamma)) + more
+        loaded = load(data[:33] + notes + data[33:], f"{gamma}-{len(more)}.png")
+        assert np.array_equal(loaded, np.asarray(CORNER))
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, gamma
     plain = content_of(CORNER, "AVIF")
     at = plain.index(b"colrnclx") + 8
     for codes, said in (((1, 13), 0), ((12, 13), 1), ((9, 18), 1)):
         load(plain[:at] + struct.pack(">HH", *codes) + plain[at + 4 :], f"{codes}.avif")
         assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, codes
+
+
+@pytest.mark.parametrize(("meaning", "right"), [(1, True), (2, False), (65535, False)])
+def test_a_fourth_channel_of_jpeg_2000_is_opacity_or_refused(load, meaning, right):
+    plain = content_of(flat("RGBA", (255, 0, 0, 102)), "JPEG2000", irreversible=False)
+    assert plain.count(b"cdef") == 1
+    data = plain.replace(struct.pack(">HHH", 3, 1, 0), struct.pack(">HHH", 3, meaning, 0))
+    if right:
+        assert np.abs(load(data, "a.jp2") - (255, 153, 153)).max() <= 2
+    else:
+        with pytest.raises(ImageError, match="is a JPEG 2000 file of a rare kind, which is not read right. Save it"):
+            load(data, "a.jp2")
 
 
 def test_a_grey_profile_of_a_grey_picture_that_comes_in_colour(load, capsys):

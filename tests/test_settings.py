@@ -169,6 +169,11 @@ TYPO = 'CONTENT_IMAGE = "a.jpg"\nBETTA = 800.0'
         ([TYPO, "CONTENT_IMAGE = 'a.jpg'"], ""),
         ([TYPO, "BETA = 3.0\nEPOCH = 3"], "^EPOCH is no setting. Do you mean EPOCHS[?]$"),
         (["SIZE = 3\nstyle_image = 'b.jpg'\nbeta = 2", "EPOCHS = 3\nPALACE = 'a.jpg'\nLEVELS = 6"], ""),
+        (["EPOCHS = 3", "BETTA = 800.0"], "^BETTA is no setting. Do you mean BETA[?]$"),
+        (["EPOCHS = 3", "BETTA = 800.0", "SEED = 2"], "^BETTA"),
+        (["EPOCHS = 3", "BETTA = 800.0", "BETA = 800.0"], ""),
+        (["EPOCHS = 3", "beta = 800.0"], ""),
+        (["EPOCHS = 3", "print(1)", "SIZE = 3"], ""),
         (["IMAGE_SIZE = 64\ncontent_image = load(IMAGE_SIZE)\nif True:\n    sizes = [3]", "%time 1"], ""),
     ],
 )
