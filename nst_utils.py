@@ -31,6 +31,7 @@ from nst.checks import check  # whether a function is right, or which mistake is
 # what nearest_neighbours.ipynb uses besides
 from nst.layers import LAYER_NAMES  # of VGG19's convolutions
 from nst.tiles import look  # what a network sees in an image, without a run
+from nst.rows import mean_over_rows  # of a cost: some thousand rows at a time, so that it needs less memory
 from nst.plots import show_grid, show_points  # pictures in rows and columns, clouds in the plane
 from nst.sizes import choose_sizes  # from coarse to fine, by a factor
 

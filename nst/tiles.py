@@ -9,7 +9,7 @@ from nst.backend import device, free_memory, keras, tf
 from nst.errors import RunError
 from nst.images import MIN_SIDE, preprocess_image
 
-COPIES = 6  # of what is kept of each place, in float32: of picture, painting and match, and their gradients
+COPIES = 6, 10  # of what is kept of each place, in float32, whole and in tiles: picture, painting, match, gradients
 MIRRORED = 16  # pixels around the image: the zeros that VGG19 adds around its input would leave marks
 
 
@@ -133,7 +133,8 @@ class Look:
         A step holds about 3.8 times the activations of all convolutions (measured at 400 to 1200 pixels in float32 and
         bfloat16), and the style layers' once more for each region; in tiles, those of one tile, and some 8 copies of
         the image and of the last layer's activations (together 16 of the image for block4_conv2 in bfloat16, measured
-        at 1920 and 3840 pixels).
+        at 1920 and 3840 pixels). What is kept of each place is counted on the finest grid, to which a cost may bring
+        it (measured with the second lesson at 800 to 1600 pixels, with a painting as large).
         """
         most, per_pixel = math.prod(max(self._window_lengths(length)) for length in (height, width)), 0.0
         for layer in self.network.layers:
@@ -143,9 +144,10 @@ class Look:
         style = zip(self.network.outputs[:-1], self.strides, strict=False)
         per_region = sum(output.shape[-1] * itemsize / stride**2 for output, stride in style)
         whole = 8 * 12 + 8 * self.network.outputs[-1].shape[-1] / self.strides[-1] ** 2 * itemsize
-        kept = zip(self.network.outputs[:-1], self._places, strict=False)
-        places = sum(output.shape[-1] * COPIES * 4 / place**2 for output, place in kept if place)
-        whole = places + whole * (most < height * width)
+        kept = [place for place in self._places[:-1] if place]
+        channels = sum(o.shape[-1] for o, place in zip(self.network.outputs, self._places, strict=True) if place)
+        in_tiles = most < height * width
+        whole = whole * in_tiles + (channels / min(kept) ** 2 * 4 * COPIES[in_tiles] if kept else 0)
         return (3.8 * per_pixel + self.regions * per_region) * most + whole * height * width
 
     def _choose_tile(self, tile, height, width):
