@@ -83,14 +83,14 @@ def main():
         print("\n".join(["Nothing was started:", *jobs]), file=sys.stderr)
         return 2
 
-    # Imported here, since they take seconds: what cannot work has been said before.
-    from batch.client import check_jobs, connect, first_to_paint, local_cluster, make_kit, paint_all
-    from batch.gallery import Gallery
-    from batch.progress import Progress
-    from batch.records import Paintings
-
     progress = None
     try:
+        # Imported here, since they take seconds: what cannot work has been said before.
+        from batch.client import check_jobs, connect, first_to_paint, local_cluster, make_kit, paint_all
+        from batch.gallery import Gallery
+        from batch.progress import Progress
+        from batch.records import Paintings
+
         kit, weights, weights_sha256 = make_kit(lesson, jobs[0].settings.WEIGHTS)
         paintings = Paintings(options.output, lesson, weights_sha256)
         check_jobs(jobs)

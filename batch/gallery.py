@@ -34,6 +34,7 @@ class Gallery:
     def __init__(self, paintings, clock=time.monotonic):
         self._paintings, self.path = paintings, paintings.output / "index.html"
         self._known, self._sources = {}, {}  # by folder: its record, and what is shown; by path: its thumbnail
+        self._hashes = {}  # by path: the sha256 that a photo or painting has today, None for one that is gone
         self._clock, self._due = clock, clock()
 
     def write(self, failures=(), sparingly=False):
@@ -82,9 +83,11 @@ class Gallery:
         """Return what the page says of a run; settings as texts, and no thumbnail if its picture cannot be read."""
         settings, sha256 = from_record(record["settings"]), described_files(record)
         styles = tuple((path, weight) for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
+        changed = False
         for path in (settings.CONTENT_IMAGE, *(path for path, _ in styles)):
-            if path not in self._sources:
+            if not self._sources.get(path):
                 self._sources[path] = self._source(path, sha256.get(path))
+            changed |= self._hashes[path] not in (None, sha256.get(path))
         shown = {name: getattr(settings, name) for name in SETTINGS if name not in NOT_SHOWN}
         texts = _texts(json.dumps(shown | {"lesson": (record.get("lesson") or {}).get("notebook")}))
         costs, seconds = _last_epoch(folder)
@@ -96,14 +99,18 @@ class Gallery:
             link=f"{quote(os.fsencode(folder.name))}/{PICTURE}",
             thumbnail=self._thumbnail(folder.name, folder / PICTURE, THUMBNAIL_SIZE, dated=True),
             cost="".join(f"{value:.6g}" for value in list(costs.values())[:1]),
-            text=" · ".join([*(f"{name} {_short(value)}" for name, value in costs.items()), seconds]),
+            text=" · ".join([*(f"{name} {_short(value)}" for name, value in costs.items()), seconds])
+            + " · before a picture was changed" * changed,
         )
 
     def _source(self, path, sha256):
         """Return the thumbnail of a photo or painting, or None if it is not what was painted from."""
-        with contextlib.suppress(OSError, ValueError):
-            if sha256_of(path) != sha256:
-                return None
+        if path not in self._hashes:
+            self._hashes[path] = None
+            with contextlib.suppress(OSError, ValueError):
+                self._hashes[path] = sha256_of(path)
+        if self._hashes[path] not in (None, sha256):
+            return None
         return self._thumbnail(sha256 or path, path, SOURCE_SIZE)  # also of one that has been moved
 
     def _thumbnail(self, key, picture, size, dated=False):

@@ -76,8 +76,11 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
 def _find(pattern):
     """Return the pictures that a path, a folder or a pattern names, in the order of their numbers."""
     if os.path.isdir(pattern):
-        paths = glob.glob(os.path.join(glob.escape(pattern), "*"))
-        paths = [path for path in paths if os.path.splitext(path)[1][1:].lower() in PICTURES.split()]
+        there = sorted(glob.glob(os.path.join(glob.escape(pattern), "*")), key=by_number)
+        paths = [path for path in there if os.path.splitext(path)[1][1:].lower() in PICTURES.split()]
+        if left := [os.path.basename(path) for path in there if path not in paths]:
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            print(f"{pattern}: passed over, since they have no picture's name: {', '.join(left[:5])}{more}.")
     elif os.path.exists(pattern):
         return [pattern]
     else:
@@ -101,7 +104,8 @@ def _near(pattern):
 
 def _shortest(path):
     """Return a path as it is seen from here, so that a picture has one name however it is given."""
-    short = os.path.normpath(path).removeprefix(os.path.join(os.getcwd(), ""))
+    short = os.path.normpath(path)
+    short = os.path.abspath(short) if short.startswith(os.pardir) else short.removeprefix(os.path.join(os.getcwd(), ""))
     return short if os.path.exists(short) and os.path.samefile(short, path) else path  # a link's .. leads elsewhere
 
 

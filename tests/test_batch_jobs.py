@@ -65,7 +65,7 @@ def test_sizes_that_are_given_win_over_those_of_the_notebook():
         assert {job.name.partition("wave")[2]: job.settings.IMAGE_SIZE for job in jobs} == made
 
 
-def test_folders_and_patterns_find_pictures_in_the_order_of_their_numbers(tmp_path):
+def test_folders_and_patterns_find_pictures_in_the_order_of_their_numbers(tmp_path, capsys):
     for name in ("frame_10.JPG", "frame_9.jpg", "frame_1.Jpg", "a.png", "notes.txt", ".hidden.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
@@ -75,6 +75,8 @@ def test_folders_and_patterns_find_pictures_in_the_order_of_their_numbers(tmp_pa
     ):
         grid, problems = read_grid(SETTINGS, [str(pattern)], PHOTOS, ["BETA=1", "BETA=2"])
         assert ([os.path.basename(path) for path in grid["CONTENT_IMAGE"]], problems) == (found, [])
+    said = f"{tmp_path}: passed over, since they have no picture's name: notes.txt.\n"
+    assert capsys.readouterr().out == said, "of the folder, not of the pattern"
     jobs, _ = plan_jobs(SETTINGS, grid)
     assert describe_grid(grid, jobs) == "16 pictures: 4 photos × 2 paintings × 2 values of BETA."
     assert describe_grid({}, jobs[:1]) == "1 picture: 1 photo × 1 painting."
@@ -86,6 +88,14 @@ def test_a_picture_has_one_name_and_a_number_one_value_however_they_are_given():
     grid, problems = read_grid(SETTINGS, given, [], values)
     assert (grid["CONTENT_IMAGE"], len(grid["BETA"]), problems) == ([name], 1, [])
     assert grid["NORMALISE_ACTIVATIONS"] == [True]
+
+
+def test_a_picture_elsewhere_has_one_name_too(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    grid, _ = read_grid(SETTINGS, ["../a.jpg", str(tmp_path / "a.jpg")], [], [])
+    assert grid["CONTENT_IMAGE"] == [str(tmp_path / "a.jpg")]
 
 
 def test_a_folder_above_a_linked_one_is_that_of_the_link(tmp_path):

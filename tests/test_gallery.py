@@ -5,6 +5,7 @@ import os
 import re
 from collections import namedtuple
 from html import unescape
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -122,6 +123,20 @@ def test_the_head_of_a_photo_that_was_moved_away_stays(paintings):
     for photo in (paintings.output / "photos").iterdir():
         photo.unlink()
     assert write(paintings)[1] == before
+
+
+def test_a_photo_that_was_changed_has_its_new_face_and_says_which_pictures_are_older(paintings):
+    folder, record = next(iter(paintings.facts.items()))
+    photo = Path(record["settings"]["CONTENT_IMAGE"])
+    Image.new("RGB", (200, 500), "red").save(photo)
+    files = [{"file": str(photo), "sha256": sha256_of(photo)}, *record["files"][1:]]
+    paintings.facts[folder.with_name("again")] = record | {"files": files}
+    folder.rename(folder.with_name("moved"))
+    paintings.facts[folder.with_name("moved")] = paintings.facts.pop(folder)
+    source, images = write(paintings)
+    assert ("128", "320") in [image[2:] for image in images], "the thumbnail of the new photo"
+    older = sum(record["settings"]["CONTENT_IMAGE"] == str(photo) for record in paintings.facts.values()) - 1
+    assert source.count("before a picture was changed") == older > 0
 
 
 def test_each_lesson_has_its_own_settings_at_the_heads(paintings):
