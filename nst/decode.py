@@ -1,16 +1,10 @@
-"""Picture files of the formats that are meant: opened, and made 8-bit sRGB; what cannot be read right is refused.
-
-What is optional (dates, names, places, profiles) never refuses a picture: every pixel is there.
-"""
+"""Picture files of the formats that are meant: opened, and made 8-bit sRGB; what cannot be read right is refused."""
 
 import contextlib
 import io
-import mmap
 import re
-import struct
 import threading
 import warnings
-import zlib
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -18,12 +12,12 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from nst.errors import ImageError
 from nst.files import silent_stderr
+from nst.notes import without_notes
 
 FORMATS = (  # Pillow knows more: some it hands to other programs, some it reads wrong, of some it knows the head alone
-    "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "QOI", "SGI"
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "PCX", "QOI", "SGI", "TGA"
 )  # fmt: skip
 MAX_PIXELS = 100_000_000
-MAX_PROFILE = 20_000_000  # bytes
 
 _ONE_AT_A_TIME = threading.RLock()  # warnings are turned off and on again for all threads
 _HEADS = {  # what a file begins with, and what is to be said then
@@ -64,8 +58,9 @@ def open_picture(path):
                     raise ImageError(f"is {sentence}")
             # by its name, Pillow would map it into the memory, and tear what it turns
             quiet = silent_stderr() if head[:2] in (b"II", b"MM") else contextlib.nullcontext()  # libtiff talks
-            with quiet, _without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
+            with quiet, without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
                 opened.info.update(info)
+                opened.info.pop("xmp", None)  # by which other programs turn nothing
                 if opened.format == "TIFF":
                     _vouch_for_tiff(opened, head)
                 elif opened.format == "TGA" and not head[17] & 15:
@@ -74,7 +69,10 @@ def open_picture(path):
     except ImageError as error:
         raise ImageError(f"{path} {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is no picture that Pillow can read. Save it again as JPEG or PNG.") from None
+        raise ImageError(
+            f"{path} is no picture that Pillow can read: of another kind, or damaged. Save it "
+            "again as JPEG or PNG, or copy it again."
+        ) from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} has over {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller.") from None
     except MemoryError:
@@ -84,99 +82,6 @@ def open_picture(path):
         raise ImageError(
             f"{path} cannot be decoded: {reason}. It may be damaged: copy it again, or save it as JPEG or PNG."
         ) from None
-
-
-@contextlib.contextmanager
-def _without_notes(file, head):
-    """Yield what Pillow is to read, and what it is to know of the notes.
-
-    It refuses a JPEG, PNG or AVIF file for one bad note, and gets a copy in memory (of the pages that change) whose
-    notes have names that it passes over.
-    """
-    starts = {
-        rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes,
-        rb"....jP  ": _profile_of_jpeg2000,
-    }  # fmt: skip
-    hide = next((hide for start, hide in starts.items() if re.match(start, head, re.DOTALL)), None)
-    file.seek(0)
-    if hide is None:
-        yield file, {}
-    else:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
-            yield data, hide(data)
-
-
-def _hide_avif_notes(data):
-    for note in re.finditer(rb"infe.{8,10}Exif", data[: 2**16], re.DOTALL):
-        data[note.end() - 4 : note.end()] = b"note"
-    coded = re.search(rb"colrnclx.(.).(.)", data[: 2**16], re.DOTALL)
-    if coded and not re.search(b"colr(prof|rICC)", data[: 2**16]) and not _is_like_srgb(coded[1][0], coded[2][0]):
-        return {"icc_profile": b"nclx"}
-    return {}  # how an AVIF is turned stands elsewhere
-
-
-def _is_like_srgb(primaries=1, transfer=1):
-    """Return whether code points of H.273 mean a colour space that sRGB comes near; others are left out, and said."""
-    return primaries in (1, 2, 5, 6, 7) and transfer in (1, 2, 4, 5, 6, 13, 14, 15)
-
-
-def _means_srgb(kind, content):
-    if kind == b"gAMA":
-        return 40_000 < int.from_bytes(content[:4], "big") < 50_000  # 45,455 is 1 / 2.2
-    return _is_like_srgb(*content[:2])
-
-
-def _profile_of_jpeg2000(data):
-    """Return the profile, which Pillow passes over: a box of colr that begins with 2, two more numbers, and then it."""
-    boxes = data[: max(0, data.find(b"jp2c", 0, MAX_PROFILE))]
-    meanings = re.search(rb"(....)cdef..", boxes, re.DOTALL)
-    if meanings:
-        channels = boxes[meanings.end() : meanings.start() + int.from_bytes(meanings[1], "big")]
-        if any(meaning > 1 for _, meaning, _ in struct.iter_unpack(">HHH", channels)):  # neither colour nor opacity
-            raise ImageError("is a JPEG 2000 file of a rare kind, which is not read right. Save it again as PNG.")
-    box = re.search(rb"(....)colr\x02..", boxes, re.DOTALL)
-    return {"icc_profile": boxes[box.end() : box.start() + int.from_bytes(box[1], "big")]} if box else {}
-
-
-def _hide_jpeg_notes(data):
-    known, at = rb"JFIF\0.{9}|Exif\0\0|http://ns\.adobe|ICC_PROFILE\0..|Adobe.{7}", 2
-    while at + 4 < len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # until the pixels
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xE0 <= data[at + 1] <= 0xEF and not re.match(known, data[at + 4 : end], re.DOTALL):
-            data[at + 1] = 0xEF
-        at = end
-    return {}
-
-
-def _hide_png_notes(data):
-    """Rename the chunks of a PNG file that hold no pixels; return its EXIF data, profile and transparent colour."""
-    info, at, bits, kind_of_colour, kinds = {"exif": b""}, 8, data[24], data[25], set()
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        start, end = at + 8, at + 8 + length
-        kinds.add(kind)
-        if kind[0] & 32 and end + 4 <= len(data):  # a small letter: not needed
-            content = data[start:end]
-            if kind == b"iCCP":
-                with contextlib.suppress(zlib.error):
-                    packed = content.partition(b"\0")[2][1:]
-                    info["icc_profile"] = zlib.decompressobj().decompress(packed, MAX_PROFILE)
-            elif kind == b"eXIf":
-                info["exif"] = content
-            elif kind in (b"gAMA", b"cICP") and not _means_srgb(kind, content):
-                info.setdefault("icc_profile", kind)
-            elif kind == b"tRNS" and data[end : end + 4] == zlib.crc32(kind + content).to_bytes(4, "big"):
-                if kind_of_colour == 0 and length == 2:  # Pillow widens fewer bits to 8
-                    info["transparency"] = int.from_bytes(content, "big") * (255 // (2**bits - 1) or 1)
-                elif kind_of_colour == 2 and length == 6:
-                    info["transparency"] = tuple(v >> (bits - 8) for v in struct.unpack(">HHH", content))
-                elif kind_of_colour == 3 and length:
-                    info["transparency"] = content[:256]
-            data[at + 4 : start], data[end : end + 4] = b"nOTE", zlib.crc32(b"nOTE" + content).to_bytes(4, "big")
-        at = end + 4
-    if b"sRGB" in kinds and info.get("icc_profile") == b"gAMA":  # which is to be passed over then
-        del info["icc_profile"]
-    return info
 
 
 def _vouch_for_tiff(opened, head):
@@ -195,7 +100,8 @@ def _vouch_for_tiff(opened, head):
             return directory[256]
         return 0
 
-    larger = any(width_at(offset) > 2 * tags[256] for offset in (*values_of(330), tags.next))
+    others = [*values_of(330), *[tags.next] * (tags[256] <= 512)]  # pages of scans differ, too
+    larger = any(width_at(offset) > 2 * tags[256] for offset in others)
     if larger or tags.get(254) in (1, 3, 5, 7) or 50706 in tags:
         raise ImageError("holds a small preview of the picture, as raw camera files do. Export it as JPEG or TIFF.")
     bits, formats = set(values_of(258, 1)), set(values_of(339, 1))
@@ -215,7 +121,6 @@ def _vouch_for_tiff(opened, head):
         raise ImageError("is a TIFF file of a rare kind, which is not read right. Save it again as JPEG or PNG.")
     opened.info |= {"negative": photometric == 0, "bits": max(bits)}
 
-    opened.info.pop("xmp", None)
     orientation, exif = tags.get(0x0112), opened.getexif()  # Pillow turns it by exif, but takes its size from the tag
     for tag in list(exif):
         del exif[tag]
@@ -275,8 +180,10 @@ def _scale_deep(picture, size):
         raise ValueError("pixels are not finite (NaN or infinity)")
     white = 4095 if picture.info.get("bits") == 12 else 65535
     if picture.mode == "F":
-        high = np.quantile(values, 0.99)  # a highlight may be brighter than white
-        white = next((usual for usual in (1, 255, 1023, 4095, 65535) if high <= usual), values.max())
+        high = np.quantile(np.asarray(picture.resize(size, Image.Resampling.NEAREST)), 0.99)  # some may be brighter
+        white = next(
+            (usual for usual in (1, 255, 1023, 4095, 65535) if high <= usual * (4 if usual == 1 else 1.2)), high
+        )
     scaled = np.clip(values / np.float64(white), 0.0, 1.0)
     scaled = 1.0 - scaled if picture.info.get("negative") else scaled
     grey = Image.fromarray(np.round(scaled * 255.0).astype(np.uint8))

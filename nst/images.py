@@ -78,6 +78,8 @@ def scaled_size(path, size, enlarge=True):
 
 def _existing_file(path):
     """Return the path of a picture; raise an error that says more than Pillow would, if it is none."""
+    if not isinstance(path, (str, Path)):
+        raise ImageError(f"A picture is named by its path, a text in quotes, and this is {type(path).__name__}.")
     if re.match("(https?|ftp|file|data|s3|gs):", str(path), re.IGNORECASE):
         raise ImageError(f"{str(path)[:200]} is an address. Download the picture and name the file.")
     if "\0" in str(path):

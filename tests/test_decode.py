@@ -206,6 +206,61 @@ def test_a_fourth_channel_of_jpeg_2000_is_opacity_or_refused(load, meaning, righ
             load(data, "a.jp2")
 
 
+def test_what_is_read_wrong_of_jpeg_2000_is_refused_and_notes_refuse_nothing(load):
+    plain = content_of(CORNER, "JPEG2000", irreversible=False)
+    at = plain.index(b"jp2c")
+    note = b"<x>id 90abcdef1234, colr\2</x>"
+    noted = plain[: at - 4] + struct.pack(">I4s", 8 + len(note), b"xml ") + note + plain[at - 4 :]
+    for data, name in ((plain, "a.jp2"), (noted, "b.jp2"), (plain[at + 4 :], "c.j2k")):
+        assert np.array_equal(load(data, name), np.asarray(CORNER)), name
+    for bits in (4, 12, 16):  # whose white comes black, or grey
+        deep = bytearray(plain)
+        deep[at + 46 : at + 55 : 3] = bytes([bits - 1] * 3)
+        with pytest.raises(ImageError, match="is a JPEG 2000 file of a rare kind, which is not read right. Save it"):
+            load(bytes(deep), "d.jp2")
+    swapped = content_of(flat("RGBA", (255, 0, 0, 102)), "JPEG2000")
+    for i, place in ((0, 3), (2, 1)):  # blue first
+        swapped = swapped.replace(struct.pack(">HHH", i, 0, i + 1), struct.pack(">HHH", i, 0, place))
+    with pytest.raises(ImageError, match="is a JPEG 2000 file of a rare kind"):
+        load(swapped, "e.jp2")
+
+
+@pytest.mark.parametrize("space", [b"\0\0\0\x0e", b"\0\0\0\x14"])
+def test_a_colour_space_of_jpeg_2000_that_is_left_out_is_said(load, capsys, space):
+    load(content_of(CORNER, "JPEG2000").replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0" + space), "a.jp2")
+    assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == 1
+
+
+def test_the_size_has_no_say_in_what_white_is_in_floating_point(load, tmp_path):
+    values = np.full((100, 100), 0.2, np.float32)
+    values[:50] = 1.0  # an edge, which scaling overshoots
+    for white in (1, 255, 65535):
+        Image.fromarray(values * white).save(tmp_path / f"{white}.tif")
+        for size in (64, 100, 200):
+            loaded = to_uint8(load_image(tmp_path / f"{white}.tif", size))
+            assert loaded.max() == 255 and loaded.mean() == pytest.approx(153, abs=1), (white, size)
+
+
+def test_a_turn_that_stands_in_xmp_alone_is_none(load):
+    note = b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'
+    plain = content_of(CORNER, "JPEG")
+    noted = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(note) + 2) + note + plain[2:]
+    assert load(noted, "a.jpg").shape == load(plain, "b.jpg").shape == (80, 120, 3)
+
+
+def test_an_icon_of_many_bytes_is_no_tga(load):
+    icon = content_of(
+        flat("RGBA", (10, 200, 30, 255)).resize((128, 128)), "ICO", sizes=[(128, 128)], bitmap_format="bmp"
+    )
+    assert np.array_equal(load(icon, "a.ico")[60, 60], (10, 200, 30))
+
+
+def test_a_page_that_is_larger_than_the_first_is_only_another_page(load):
+    pages = [flat("RGB", RED).resize((600, 400)), flat("RGB", BLUE).resize((1300, 800))]
+    data = content_of(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert np.array_equal(load(data, "a.tif")[40, 60], RED)
+
+
 def test_a_grey_profile_of_a_grey_picture_that_comes_in_colour(load, capsys):
     curve = struct.pack(">4sII", b"curv", 0, 0)  # linear
     white = struct.pack(">4sI3i", b"XYZ ", 0, 63190, 65536, 54061)
@@ -215,6 +270,14 @@ def test_a_grey_profile_of_a_grey_picture_that_comes_in_colour(load, capsys):
     profile = head.ljust(128, b"\0") + table + curve + white
     grey = load(content_of(flat("L", 64), "AVIF", icc_profile=profile, quality=100), "a.avif")
     assert np.abs(grey - 137).max() <= 3 and capsys.readouterr().out == ""
+
+
+def test_a_damaged_profile_of_a_png_is_left_out_and_named(load, capsys):
+    data = content_of(CORNER, "PNG")
+    for number, packed in enumerate((b"", zlib.compress(bytes(500))[:9], b"no zlib")):
+        loaded = load(data[:33] + chunk(b"iCCP", b"name\0\0" + packed) + data[33:], f"{number}.png")
+        assert np.array_equal(loaded, np.asarray(CORNER))
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out.") == 1
 
 
 @pytest.mark.parametrize("profile", [b"no profile", b"x" * 2_000_000])

@@ -292,3 +292,9 @@ def test_gradient_of_the_differences_is_finite_where_the_picture_is_flat():
         tape.watch(x)
         value = tf.reduce_sum(differences(x))
     assert np.array_equal(tape.gradient(value, x), np.zeros(x.shape))
+
+
+@pytest.mark.parametrize("picture", [None, np.zeros((9, 9, 3)), 3])
+def test_what_is_no_path_is_said(picture):
+    with pytest.raises(ImageError, match=r"^A picture is named by its path, a text in quotes, and this is \w+\.$"):
+        load_image(picture, 64)

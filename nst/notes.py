@@ -1,0 +1,124 @@
+"""What stands in picture files beside the pixels: hidden where it could refuse a picture, read where Pillow does not.
+
+What is optional (dates, names, places, profiles) never refuses a picture: every pixel is there.
+"""
+
+import contextlib
+import mmap
+import re
+import struct
+import zlib
+
+from nst.errors import ImageError
+
+MAX_PROFILE = 20_000_000  # bytes
+
+
+@contextlib.contextmanager
+def without_notes(file, head):
+    """Yield what Pillow is to read, and what it is to know of the notes.
+
+    It refuses a JPEG, PNG or AVIF file for one bad note, and gets a copy in memory (of the pages that change) whose
+    notes have names that it passes over.
+    """
+    starts = {
+        rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes,
+        rb"....jP  |\xff\x4f\xff\x51": _vouch_for_jpeg2000,
+    }  # fmt: skip
+    hide = next((hide for start, hide in starts.items() if re.match(start, head, re.DOTALL)), None)
+    file.seek(0)
+    if hide is None:
+        yield file, {}
+    else:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
+            yield data, hide(data)
+
+
+def _hide_avif_notes(data):
+    for note in re.finditer(rb"infe.{8,10}Exif", data[: 2**16], re.DOTALL):
+        data[note.end() - 4 : note.end()] = b"note"
+    coded = re.search(rb"colrnclx.(.).(.)", data[: 2**16], re.DOTALL)
+    if coded and not re.search(b"colr(prof|rICC)", data[: 2**16]) and not _is_like_srgb(coded[1][0], coded[2][0]):
+        return {"icc_profile": b"nclx"}
+    return {}  # how an AVIF is turned stands elsewhere
+
+
+def _is_like_srgb(primaries=1, transfer=1):
+    """Return whether code points of H.273 mean a colour space that sRGB comes near; others are left out, and said."""
+    return primaries in (1, 2, 5, 6, 7) and transfer in (1, 2, 4, 5, 6, 13, 14, 15)
+
+
+def _means_srgb(kind, content):
+    if kind == b"gAMA":
+        return 40_000 < int.from_bytes(content[:4], "big") < 50_000  # 45,455 is 1 / 2.2
+    return _is_like_srgb(*content[:2])
+
+
+def _vouch_for_jpeg2000(data):
+    """Refuse what is not read right of JPEG 2000, and return the profile, which Pillow passes over."""
+    start = 0 if data[:2] == b"\xff\x4f" else data.find(b"jp2c\xff\x4f") + 4
+    bits = data[start + 42 : start + 42 + 3 * int.from_bytes(data[start + 40 : start + 42], "big") : 3]
+    header = dict(_boxes(data, 0, start)).get(b"jp2h", (0, 0))
+    boxes = {kind: data[slice(*place)] for kind, place in _boxes(data, *header)}
+    channels = list(struct.iter_unpack(">HHH", boxes.get(b"cdef", b"")[2:]))
+    plain = [(i, 0, i + 1) for i in range(len(channels))]
+    if (
+        channels not in (plain, [*plain[:-1], (len(plain) - 1, 1, 0)])  # the last may be the opacity
+        or ({*bits} - {7} and len(bits) > 1)  # Pillow makes black of what is white in more, and grey in fewer
+        or ({*bits} & {*range(7)} and b"pclr" not in boxes)
+    ):
+        raise ImageError("is a JPEG 2000 file of a rare kind, which is not read right. Save it again as PNG.")
+    method, space, profile = boxes.get(b"colr", b"\1")[:1], boxes.get(b"colr", b"")[3:7], boxes.get(b"colr", b"")[3:]
+    if method in (b"\2", b"\3"):
+        return {"icc_profile": profile}
+    return {} if int.from_bytes(space, "big") in (0, 12, 16, 17, 18) else {"icc_profile": b"enumerated"}
+
+
+def _boxes(data, at, end):
+    """Yield the kind of each box between two places of a JPEG 2000 file, and (begin, end) of what is in it."""
+    while at + 8 <= end:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, (at + 8, at + length)
+        at += max(length, 8)
+
+
+def _hide_jpeg_notes(data):
+    known, at = rb"JFIF\0.{9}|Exif\0\0|http://ns\.adobe|ICC_PROFILE\0..|Adobe.{7}", 2
+    while at + 4 < len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # until the pixels
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xE0 <= data[at + 1] <= 0xEF and not re.match(known, data[at + 4 : end], re.DOTALL):
+            data[at + 1] = 0xEF
+        at = end
+    return {}
+
+
+def _hide_png_notes(data):
+    """Rename the chunks of a PNG file that hold no pixels; return its EXIF data, profile and transparent colour."""
+    info, at, bits, kind_of_colour, kinds = {"exif": b""}, 8, data[24], data[25], set()
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start, end = at + 8, at + 8 + length
+        kinds.add(kind)
+        if kind[0] & 32 and end + 4 <= len(data):  # a small letter: not needed
+            content = data[start:end]
+            if kind == b"iCCP":
+                info["icc_profile"] = kind  # which cannot be used, and is said
+                with contextlib.suppress(zlib.error):
+                    packed = content.partition(b"\0")[2][1:]
+                    info["icc_profile"] = zlib.decompressobj().decompress(packed, MAX_PROFILE) or kind
+            elif kind == b"eXIf":
+                info["exif"] = content
+            elif kind in (b"gAMA", b"cICP") and not _means_srgb(kind, content):
+                info.setdefault("icc_profile", kind)
+            elif kind == b"tRNS" and data[end : end + 4] == zlib.crc32(kind + content).to_bytes(4, "big"):
+                if kind_of_colour == 0 and length == 2:  # Pillow widens fewer bits to 8
+                    info["transparency"] = int.from_bytes(content, "big") * (255 // (2**bits - 1) or 1)
+                elif kind_of_colour == 2 and length == 6:
+                    info["transparency"] = tuple(v >> (bits - 8) for v in struct.unpack(">HHH", content))
+                elif kind_of_colour == 3 and length:
+                    info["transparency"] = content[:256]
+            data[at + 4 : start], data[end : end + 4] = b"nOTE", zlib.crc32(b"nOTE" + content).to_bytes(4, "big")
+        at = end + 4
+    if b"sRGB" in kinds and info.get("icc_profile") == b"gAMA":  # which is to be passed over then
+        del info["icc_profile"]
+    return info
