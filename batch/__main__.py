@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import importlib.util
 import io
+import os
 import signal
 import sys
 from pathlib import Path
@@ -59,14 +60,14 @@ def plan(options):
 
 
 class _Console(io.TextIOWrapper):
-    """Standard output, which may be piped into head: when nobody reads it any more, the log still has it all."""
+    """Standard output, which may be piped into head: when it ends, or its disk is full, the log still has it all."""
 
     def write(self, text):
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             super().write(text)
 
     def flush(self):
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             super().flush()
 
 
@@ -114,6 +115,7 @@ def main():
 
 
 if __name__ == "__main__":
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     sys.stderr.reconfigure(errors="replace")  # what a console cannot show never ends a batch
     sys.stdout = _Console(sys.stdout.buffer, sys.stdout.encoding, "replace", line_buffering=sys.stdout.isatty())
     with on_stop_signals(_stop):

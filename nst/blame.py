@@ -36,7 +36,10 @@ def explain(error, settings, shape):
             f"The memory of {device()} does not hold a picture of {shape[1]}×{shape[0]} pixels. Set TILE = 512, or "
             f"IMAGE_SIZE = {settings.IMAGE_SIZE * 7 // 10} or less."
         )
-    return own_error(error) if isinstance(error, Exception) and not isinstance(error, NSTError) else None
+    if isinstance(error, NSTError):
+        metadata = getattr(error, "ag_error_metadata", None)  # in a graph, its sentence comes wrapped in many lines
+        return metadata and type(error)(metadata.cause_message.partition(": ")[2])
+    return own_error(error) if isinstance(error, Exception) else None
 
 
 def own_error(error):
@@ -56,10 +59,11 @@ def own_error(error):
     function, number, line = place
     kind, message = type(error).__name__, str(error)
     if metadata:
-        message = metadata.cause_message.partition(": ")[2]
+        kind, _, message = metadata.cause_message.partition(": ")
     if isinstance(error, NotImplementedError) and message.startswith("write "):  # as the exercise says it
         return RunError(message)
-    values = next(f.f_locals for f in reversed(frames) if f.f_code.co_name in (function, OF_AUTOGRAPH + function))
+    inside = [f.f_locals for f in frames if f.f_code.co_name in (function, OF_AUTOGRAPH + function)]
+    values = inside[-1] if inside else {}  # TensorFlow has raised some errors anew
     names = dict.fromkeys(re.findall(r"\w+", line))
     at_hand = [f"{name} {brief}" for name in names if name in values and (brief := _brief(values[name]))]
     where = f"line {number} of the cell" if function == MODULE else f"{function}, line {number} of its cell"

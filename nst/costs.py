@@ -1,7 +1,8 @@
-"""The costs that a lesson hands over: each a finite number that a picture changes, or a sentence that says why not."""
+"""What a lesson hands over to be trained, and its costs: each a finite number that a picture changes, or a sentence."""
 
 import math
 
+from nst.backend import tf
 from nst.errors import RunError
 
 WEIGHTS = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
@@ -29,6 +30,18 @@ def _as_number(name, cost):
     except (TypeError, ValueError):
         shape = getattr(cost, "shape", type(cost).__name__)
         raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
+
+
+def check_trained(variables, optimizer):
+    """Look whether what a lesson wants to train can be trained.
+
+    Raises:
+        RunError: a variable is none, or there is no optimizer.
+    """
+    if not all(isinstance(variable, tf.Variable) for variable in variables):
+        raise RunError("What is painted must be a tf.Variable: generated_image = tf.Variable(size.start).")
+    if optimizer is None or isinstance(optimizer, type):
+        raise RunError(f"The optimizer is {optimizer}: its function must return one, as tf.keras.optimizers.Adam().")
 
 
 def unmoved(history):

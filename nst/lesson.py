@@ -66,7 +66,7 @@ class Lesson:
         namespace = {"nst_utils": nst.table}  # for a lesson that adds a line to the table
         for source in self._settings:
             try:
-                exec(source, namespace)
+                exec(_python(source), namespace)
             except Exception as error:
                 raise SettingsError(
                     f"A cell of settings in {self.name} does not stand alone: {error}. Keep in it what it needs."

@@ -1,6 +1,7 @@
 """A mean over the rows of a matrix, some at a time."""
 
 from nst.backend import tf
+from nst.errors import RunError
 
 ROWS = 4096  # at a time: of hypercolumns some 50 MB, and as fast as all at once
 
@@ -18,6 +19,9 @@ def mean_over_rows(cost, x, *others):
 
     Returns:
         float32 scalar.
+
+    Raises:
+        RunError: the cost is no scalar.
     """
     others = [tf.convert_to_tensor(other) for other in others]
 
@@ -29,8 +33,12 @@ def mean_over_rows(cost, x, *others):
             with tf.control_dependencies(slopes[-1:]), tf.GradientTape() as tape:  # in a graph, too, one by one
                 rows, *of_others = (tf.convert_to_tensor(m[start : start + ROWS]) for m in (x, *others))
                 tape.watch(rows)
-                costs.append(cost(rows, *of_others) * (rows.shape[0] / x.shape[0]))
-            slopes.append(tape.gradient(costs[-1], rows))
+                mean = cost(rows, *of_others)
+                if not tf.is_tensor(mean) or mean.shape != ():
+                    found = tuple(mean.shape) if tf.is_tensor(mean) else mean
+                    raise RunError(f"The cost of some places must be one number, and is {found}: see its function.")
+                costs.append(mean * (rows.shape[0] / x.shape[0]))
+            slopes.append(tape.gradient(costs[-1], rows, unconnected_gradients="zero"))
         slope = tf.concat(slopes, axis=0)
         return tf.add_n(costs), lambda upstream: upstream * slope
 

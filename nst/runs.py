@@ -11,7 +11,7 @@ from nst.backend import device, graphs_forgotten, keras, tf
 from nst.blame import explain
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import as_numbers, not_finite, unmoved
+from nst.costs import as_numbers, check_trained, not_finite, unmoved
 from nst.errors import RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
@@ -74,7 +74,9 @@ class Run:
             settings = settings_of_run(self._checkpoint["facts"], settings)
         self.settings, self._make_network, self._reduce = settings, network, reduce or (lambda a: a)
         self._shapes = check_sources(settings)
-        self.plan = plan(settings, self._shapes)
+        if not (planned := plan(settings, self._shapes)):
+            raise RunError(f"{plan.__name__} returns {planned}: it must return a list of (size, epochs).")
+        self.plan = planned
         self._epochs = sum(epochs for _, epochs in self.plan)
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self._records = self._sources = self._painted = self._variables = None
@@ -138,6 +140,8 @@ class Run:
             reduce makes of all layers but the last stands in their place; with STYLE_MASKS that of each mask,
             (n_masks, …), if it is a mean.
         """
+        if len(image.shape) != 4:
+            raise RunError(f"An image has the shape (1, H, W, 3), and this one {tuple(image.shape)}.")
         return self._look(image, self._guides)
 
     def look_at_style(self, style_images):
@@ -190,6 +194,7 @@ class Run:
                 when None the first variable is the image.
         """
         variables = list(variables) if isinstance(variables, (list, tuple)) else [variables]
+        check_trained(variables, optimizer)
         self._variables, self._optimizer = variables, optimizer
         self._image = picture or (lambda: tf.convert_to_tensor(variables[0]))
         self._painted = self._sources  # of this image's size, also when the next size has begun
@@ -203,7 +208,10 @@ class Run:
         self._save(snapshot=not self.history)
         begin = self._end - self.plan[self._number][1]
         while len(self.history) < self._end and not self._stop.is_set():
-            yield len(self.history) - begin
+            done = len(self.history)
+            yield done - begin
+            if len(self.history) == done:
+                raise RunError("The training loop has not called run.record, which counts the epochs.")
 
     def record(self, **costs):
         """Note the costs of the epoch that has just been computed, save what is due, and refresh the live view.

@@ -49,7 +49,12 @@ def read_settings(namespace):
     Raises:
         SettingsError: as check_names and decide.
     """
-    check_names(namespace.get("In", ()))
+    cells = namespace.get("In", ())
+    check_names(cells)
+    for name in sorted({name for cell in cells for name in _plain_names(cell) - SETTINGS.keys() if name.isupper()}):
+        near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
+        if near and not near[0].startswith(name) and not name.startswith(near[0]):  # SIZE is a reader's own
+            _say(name, f"{name} is no setting, in case you mean {near[0]}.")
     return decide({name: namespace[name] for name in SETTINGS if name in namespace}, current().settings)
 
 
@@ -67,7 +72,7 @@ def check_names(cells):
     wrong, before = [], set()  # name, the setting that is meant, and those beside it; the settings of the last cell
     for names in map(_plain_names, cells):
         right = names & SETTINGS.keys()
-        wrong = [(name, meant, beside) for name, meant, beside in wrong if not (meant in right or beside <= right)]
+        wrong = [(name, meant, beside) for name, meant, beside in wrong if not (right == {meant} or beside <= right)]
         doubtful = names - right if right else {name for name in names if before and name.isupper()}
         for name in sorted(doubtful):
             near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.75)
@@ -158,10 +163,16 @@ def _from_text(name, text):
     try:
         if kind is bool:
             return TRUTHS[text.strip().lower()]
-        return list(ast.literal_eval(text)) if kind is list else kind(text)
+        return _as_list(ast.literal_eval(text)) if kind is list else kind(text)
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         wanted = allowed if kind is list else KINDS[kind]
         raise SettingsError(f"NST_{name}={text!r} does not convert. It must be {wanted}.") from None
+
+
+def _as_list(value):
+    if not isinstance(value, (list, tuple)):  # a text would fall into letters
+        raise TypeError
+    return list(value)
 
 
 def check_settings(settings):
@@ -176,6 +187,8 @@ def check_settings(settings):
     Raises:
         SettingsError: a value that cannot work; the message names the setting, its value and what is allowed.
     """
+    if not isinstance(settings, dict):
+        raise SettingsError(f"Settings are what read_settings returns, as current_settings() does, not {settings!r}.")
     checked = Settings()
     for name, value in settings.items():
         default, allowed, works, kinds = SETTINGS[name]

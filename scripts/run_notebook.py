@@ -21,6 +21,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -43,6 +44,7 @@ COMMANDS = {FIRST: "make run", SECOND: "make neighbours"}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
 LONGEST_SOCKET = 95  # bytes of the name of a Unix socket, which may have 103 to 107
+SECONDS_BETWEEN_INTERRUPTS = 3.0
 SECONDS_OF_ONE_STOP = 1  # a terminal that closes, make and timeout send a signal two or three times
 KILLED = (
     "The notebook's kernel was ended from outside, as a system does when its memory is full: make IMAGE_SIZE smaller, "
@@ -107,8 +109,16 @@ class Signals:
         step = "Stopping after this step … (once more ends it at once)"
         self._terminal.say(step if self.training else "Stopping …")
         if sys.platform != "win32":  # there, the kernel gets Ctrl-C as well
-            with contextlib.suppress(OSError):
-                os.kill(self._km.provisioner.pid, signal.SIGINT)
+            self._interrupt()
+
+    def _interrupt(self):
+        """Interrupt the kernel; before the training again and again, since one just about to begin a cell loses it."""
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # there is no kernel any more
+            os.kill(self._km.provisioner.pid, signal.SIGINT)
+            if self.training is None:
+                again = threading.Timer(SECONDS_BETWEEN_INTERRUPTS, self._interrupt)
+                again.daemon = True
+                again.start()
 
     def _end(self, number):
         """End the kernel with all its children, and this process, whatever either is doing."""
@@ -176,7 +186,7 @@ def execute(notebook, terminal, folder, left_behind=list):
             except CellExecutionError as error:
                 if error.ename == "KeyboardInterrupt":
                     raise Stopped(signals.received or signal.SIGINT) from None
-                error.where = f"in the cell that begins: {cell.source.splitlines()[0]}"
+                error.where = f"in the cell that begins: {cell.source.strip().splitlines()[0]}"
                 raise
             signals.training = False if trains and index >= last else signals.training
         if is_lesson:

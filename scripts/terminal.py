@@ -15,6 +15,7 @@ class Terminal:
 
     def __init__(self):
         self._is_open, self._shown = False, -SECONDS_BETWEEN_LINES
+        sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # a console need not know every letter
         self._writes_over = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -58,3 +58,16 @@ def test_nothing_but_the_gradient_is_kept_of_the_rows():
     """
     copies = float(run_python(program).stdout)
     assert 1 < copies < 5, f"{copies:.1f} copies of the rows"
+
+
+@pytest.mark.parametrize(
+    ("cost", "message"),
+    [
+        (lambda x, y: None, "^The cost of some places must be one number, and is None: see its function.$"),
+        (lambda x, y: 0.5, "must be one number, and is 0.5"),
+        (lambda x, y: x - y, r"must be one number, and is \(4, 3\)"),
+    ],
+)
+def test_a_cost_that_is_no_number_is_said(cost, message):
+    with pytest.raises(nst_utils.RunError, match=message):
+        nst_utils.mean_over_rows(cost, tf.ones((4, 3)), tf.zeros((4, 3)))

@@ -230,6 +230,12 @@ SHAPES = r"^In gram_matrix, line 11 of its cell:\n +return .*\(A, A\)\n.*: Matri
             {},
             "(?s)^In mean_gram_matrix.*return gram_matrix.*\nNone comes from",
         ),
+        (
+            "cost(a_C, a_G)",
+            "cost(a_C[3], a_G)",
+            {},
+            r"(?s)^In train_step, line .*\nIndexError: list index out of range",
+        ),
         (TRANSPOSED, TALL, {}, GROWS),
         ("matmul(A, A, transpose_b=True)", "matmul(A, A)", {}, SHAPES),
         ("return tf.cast(", "return tf.sqrt(J_content) + tf.cast(", {}, "^In epoch 0 not finite: the picture. Look at"),
@@ -312,3 +318,31 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
     for part in run.folder.name.removesuffix("-001").split("-"):
         assert name.startswith(part), "cut between letters"
         assert 60 < len(part.encode()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("run.record(", "dict(", "The training loop has not called run.record, which counts the epochs"),
+        ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: None)", "^<lambda> returns None: it must return a list of"),
+        ("tf.Variable(size.start)", "size.start", r"What is painted must be a tf.Variable: generated_image = tf.Var"),
+        ("Run(current_settings(),", "Run(current_settings,", "^Settings are what read_settings returns"),
+        (
+            "run.look(size.content_image)",
+            "run.look(size.content_image[0])",
+            "An image has the shape .1, H, W, 3., and",
+        ),
+    ],
+)
+def test_a_mistake_in_the_training_cell_is_said(folder, old, new, message):
+    names, source = prepare(OUTPUT_DIR=str(folder)), Lesson().cells[-1][0]
+    assert old in source
+    with pytest.raises(nst_utils.NSTError, match=message):
+        run_cell(source.replace(old, new), names)
+
+
+@pytest.mark.parametrize("answer", [None, tf.keras.optimizers.Adam])
+def test_an_optimizer_that_is_none_is_said(folder, answer):
+    names = prepare(OUTPUT_DIR=str(folder)) | {"make_optimizer": lambda *_: answer}
+    with pytest.raises(nst_utils.RunError, match="^The optimizer is .*: its function must return one, as"):
+        run_cell(Lesson().cells[-1][0], names)

@@ -167,7 +167,9 @@ TYPO = 'CONTENT_IMAGE = "a.jpg"\nBETTA = 800.0'
         ([TYPO, "1 +"], "^BETTA"),
         ([TYPO, "CONTENT_IMAGE = 'a.jpg'\nBETA = 800.0"], ""),
         ([TYPO, "CONTENT_IMAGE = 'a.jpg'"], ""),
-        ([TYPO, "BETA = 3.0\nEPOCH = 3"], "^EPOCH is no setting. Do you mean EPOCHS[?]$"),
+        ([TYPO, "BETA = 3.0"], ""),
+        ([TYPO, "BETA = 3.0", "SEED = 1\nEPOCH = 3"], "^EPOCH is no setting. Do you mean EPOCHS[?]$"),
+        (["EPOCHS = 3\nCOLOR_SMOOTHNESS = 1.0", "COLOUR_SMOOTHNESS = 200.0\nSEED = 0"], "^COLOR_SMOOTHNESS"),
         (["SIZE = 3\nstyle_image = 'b.jpg'\nbeta = 2", "EPOCHS = 3\nPALACE = 'a.jpg'\nLEVELS = 6"], ""),
         (["EPOCHS = 3", "BETTA = 800.0"], "^BETTA is no setting. Do you mean BETA[?]$"),
         (["EPOCHS = 3", "BETTA = 800.0", "SEED = 2"], "^BETTA"),
@@ -185,6 +187,13 @@ def test_a_misspelt_name_beside_settings_is_told_until_its_cell_is_mended(cells,
             read_settings(namespace)
     else:
         assert read_settings(namespace) == SETTINGS
+
+
+def test_a_name_like_a_setting_elsewhere_is_asked_about_once(capsys):
+    namespace = SETTINGS | {"In": ["EPOCHS = 3", "print(1)", "ALHPA = 2.0", "SIZE = 3", "beta = 1", "print(ALHPA)"]}
+    for _ in range(2):
+        assert read_settings(namespace) == SETTINGS
+    assert capsys.readouterr().out == "ALHPA is no setting, in case you mean ALPHA.\n"
 
 
 # ---- checking
