@@ -56,7 +56,7 @@ def _means_srgb(kind, content):
 
 def _vouch_for_jpeg2000(data):
     """Refuse what is not read right of JPEG 2000, and return the profile, which Pillow passes over."""
-    start = 0 if data[:2] == b"\xff\x4f" else data.find(b"jp2c\xff\x4f") + 4
+    start = max(0, data.find(b"\xff\x4f\xff\x51"))  # of the pixels
     bits = data[start + 42 : start + 42 + 3 * int.from_bytes(data[start + 40 : start + 42], "big") : 3]
     header = dict(_boxes(data, 0, start)).get(b"jp2h", (0, 0))
     boxes = {kind: data[slice(*place)] for kind, place in _boxes(data, *header)}
