@@ -44,7 +44,7 @@ COMMANDS = {FIRST: "make run", SECOND: "make neighbours"}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
 LONGEST_SOCKET = 95  # bytes of the name of a Unix socket, which may have 103 to 107
-SECONDS_BETWEEN_INTERRUPTS = 3.0
+SECONDS_TO_STOP = 5.0  # before the training, when there is nothing to lose
 SECONDS_OF_ONE_STOP = 1  # a terminal that closes, make and timeout send a signal two or three times
 KILLED = (
     "The notebook's kernel was ended from outside, as a system does when its memory is full: make IMAGE_SIZE smaller, "
@@ -86,12 +86,13 @@ class Signals:
         received: the number of the signal that stops the notebook, or None.
         training: None before, True in, False after the cells that train.
         ready: whether the kernel runs cells.
+        trains: whether there are cells that train.
     """
 
     def __init__(self, terminal, km, folder, left_behind):
         self._terminal, self._km, self._folder, self._left_behind = terminal, km, folder, left_behind
         self.received = self.training = self._first = None
-        self.ready = False
+        self.ready = self.trains = False
         for number in STOPPING:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
                 signal.signal(number, self._on_signal)
@@ -112,19 +113,23 @@ class Signals:
             self._interrupt()
 
     def _interrupt(self):
-        """Interrupt the kernel; before the training again and again, since one just about to begin a cell loses it."""
+        """Interrupt the kernel. One just about to begin a cell may lose it, so that before the training it is ended."""
         with contextlib.suppress(OSError, AttributeError, TypeError):  # there is no kernel any more
             os.kill(self._km.provisioner.pid, signal.SIGINT)
-            if self.training is None:
-                again = threading.Timer(SECONDS_BETWEEN_INTERRUPTS, self._interrupt)
-                again.daemon = True
-                again.start()
+        if self.trains and self.training is None:
+            later = threading.Timer(SECONDS_TO_STOP, lambda: self.training is None and self._kill())
+            later.daemon = True
+            later.start()
 
-    def _end(self, number):
-        """End the kernel with all its children, and this process, whatever either is doing."""
+    def _kill(self):
+        """End the kernel with all its children, whatever it is doing."""
         with contextlib.suppress(OSError, AttributeError):  # there is no kernel yet, or none any more
             process = self._km.provisioner.process
             os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+
+    def _end(self, number):
+        """End the kernel and this process, whatever either is doing."""
+        self._kill()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._terminal.say("\n".join(["Ended at once.", *self._left_behind()]))
         os._exit(128 + number)
@@ -170,7 +175,7 @@ def execute(notebook, terminal, folder, left_behind=list):
     client = Client(notebook, km, terminal, signals, is_lesson)
     environment = os.environ | {"TMPDIR": folder}  # a kernel that is killed leaves files there
     with kernel_log(folder) as log, client.setup_kernel(cleanup_kc=True, stdout=log, stderr=log, env=environment):
-        signals.ready = True
+        signals.ready, signals.trains = True, bool(trains)
         for index, cell in enumerate(notebook.cells):
             if signals.received and signals.training is None:
                 raise Stopped(signals.received)
@@ -183,6 +188,10 @@ def execute(notebook, terminal, folder, left_behind=list):
             signals.training = True if index in trains else signals.training
             try:
                 client.execute_cell(cell, index)
+            except DeadKernelError:
+                if signals.received and signals.training is None:
+                    raise Stopped(signals.received) from None
+                raise
             except CellExecutionError as error:
                 if error.ename == "KeyboardInterrupt":
                     raise Stopped(signals.received or signal.SIGINT) from None

@@ -153,6 +153,17 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
 
 
 @POSIX
+def test_a_kernel_that_does_not_hear_of_a_stop_before_the_training_is_ended(notebook_of, tmp_path):
+    deaf = (
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(600)"
+    )
+    process = start(notebook_of((deaf,), ("1", "training")), OUTPUT_DIR=tmp_path / "run")
+    out = signal_at(process, "deaf", signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT, out
+    assert out.endswith("Stopping …\nStopped before there was a page.\n")
+
+
+@POSIX
 @pytest.mark.slow
 def test_a_signal_before_the_training_leaves_nothing(tmp_path):
     process = start(OUTPUT_DIR=tmp_path / "run")
