@@ -9,13 +9,13 @@ import argparse
 import contextlib
 import importlib.util
 import io
-import os
 import signal
 import sys
 from pathlib import Path
 
 from batch.jobs import describe_grid, plan_jobs, read_grid
 from nst.errors import NSTError, SettingsError
+from nst.files import open_streams
 from nst.lesson import Lesson
 from nst.signals import on_stop_signals
 
@@ -115,8 +115,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
-    sys.stderr.reconfigure(errors="replace")  # what a console cannot show never ends a batch
+    open_streams()
     sys.stdout = _Console(sys.stdout.buffer, sys.stdout.encoding, "replace", line_buffering=sys.stdout.isatty())
     with on_stop_signals(_stop):
         sys.exit(main())

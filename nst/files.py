@@ -119,6 +119,14 @@ def fit_name(text, most=100):
     return NOT_IN_NAMES.sub("-", text).encode()[:most].decode(errors="ignore").rstrip(". ") or "-"
 
 
+def open_streams():
+    """Let standard output and error lead nowhere where they are closed, and show ? for what a console does not know."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115 (as long as the program runs)
+        stream.reconfigure(errors="replace")
+        setattr(sys, name, stream)
+
+
 @contextlib.contextmanager
 def silent_stderr():
     """Keep off the screen what native code writes past Python."""

@@ -7,6 +7,8 @@ import shutil
 import sys
 import time
 
+from nst.files import open_streams
+
 SECONDS_BETWEEN_LINES = 10  # where nothing can be written over
 
 
@@ -15,9 +17,7 @@ class Terminal:
 
     def __init__(self):
         self._is_open, self._shown = False, -SECONDS_BETWEEN_LINES
-        sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # a console need not know every letter
+        open_streams()
         self._writes_over = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     def write(self, text):
