@@ -143,33 +143,47 @@ def upright_size(opened):
 def to_rgb(opened, size, background):
     """Decode a picture from open_picture, turn it upright, scale it to (width, height) and make it 8-bit sRGB.
 
-    Transparent pictures are laid on a background. Returns Pillow's image of mode RGB, and whether its colour profile,
-    if it has one, was obeyed.
+    Transparent pictures are laid on a background. Returns Pillow's image of mode RGB, and a list of sentences on what
+    was left out.
     """
     turn, profile = _turn(opened), opened.info.get("icc_profile", b"")
     if upright_size(opened) != opened.size:
         size = size[::-1]
     opened.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode it smaller
     opened.load()
-    picture = (_scale_deep if opened.mode.startswith(("I", "F")) else _scale)(opened, size)
+    left_out = []
+    if opened.mode.startswith(("I", "F")):
+        picture = _scale_deep(opened, size)
+    else:
+        picture = _in_8_bits(opened)
+        if picture.mode in ("LA", "RGBA") and picture.getextrema()[-1] == (0, 0):
+            picture = picture.convert(picture.mode.removesuffix("A"))
+            left_out.append("all of it is transparent. Its transparency is left out.")
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     picture = picture.transpose(turn) if turn is not None else picture
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
     colour, obeyed = _to_srgb(picture.convert(picture.mode.removesuffix("A")), profile)
     if alpha:
         colour = Image.composite(colour, Image.new("RGB", colour.size, background), alpha)
-    return colour, obeyed
+    if not obeyed:
+        left_out.append("its colour profile cannot be used and is left out. The colours are taken as sRGB.")
+    return colour, left_out
 
 
-def _scale(picture, size):
-    """Return a picture of 8 bits scaled, in mode L, LA, RGB, RGBA, CMYK or LAB."""
-    mode = picture.mode
+def _in_8_bits(picture):
+    """Return a picture of 8 bits in mode L, LA, RGB, RGBA, CMYK or LAB."""
+    mode, covered = picture.mode, getattr(picture, "dispose_extent", None)  # by the first frame of a GIF
+    if covered and covered != (0, 0, *picture.size):
+        frame, picture = picture.convert("RGBA").crop(covered), Image.new("RGBA", picture.size)
+        picture.paste(frame, covered)
+        return picture
     if picture.info.get("opaque"):
         picture = picture.convert("RGB")
     elif mode in ("La", "PA") or "transparency" in picture.info:
         picture = picture.convert("LA" if mode in ("1", "L", "La") else "RGBA")
     elif mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
         picture = picture.convert("L" if mode == "1" else "RGB")
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    return picture
 
 
 def _scale_deep(picture, size):
@@ -177,7 +191,7 @@ def _scale_deep(picture, size):
     picture = picture.convert("I") if picture.mode == "I;16B" else picture  # which Pillow scales wrong
     values = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
     if not np.isfinite(values).all():
-        raise ValueError("pixels are not finite (NaN or infinity)")
+        raise ImageError("has pixels that are no finite numbers (NaN or infinity). Save it again as JPEG or PNG.")
     white = 4095 if picture.info.get("bits") == 12 else 65535
     if picture.mode == "F":
         high = np.quantile(np.asarray(picture.resize(size, Image.Resampling.NEAREST)), 0.99)  # some may be brighter

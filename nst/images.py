@@ -28,8 +28,8 @@ def load_image(path, size, enlarge=True, background="white"):
     """Read a picture and scale it, aspect ratio kept.
 
     Rotation flags and colour profiles are obeyed (one that cannot be used is left out and named), transparent pictures
-    are laid on a background, of several frames or pages the first is taken, and 16-bit and floating-point pictures are
-    brought to 8 bits.
+    are laid on a background (of one that is transparent all over the colours are taken, which is said), of several
+    frames or pages the first is taken, and 16-bit and floating-point pictures are brought to 8 bits.
 
     Args:
         path: file of one of nst.decode.FORMATS, whatever its name.
@@ -46,10 +46,9 @@ def load_image(path, size, enlarge=True, background="white"):
     """
     height, width = scaled_size(path, size, enlarge)
     with open_picture(Path(path)) as opened:
-        picture, obeyed = to_rgb(opened, (width, height), background)
-    if not obeyed:
-        name = str(path).encode(errors="replace").decode()
-        say_once(f"{name}: its colour profile cannot be used and is left out. The colours are taken as sRGB.")
+        picture, left_out = to_rgb(opened, (width, height), background)
+    for sentence in left_out:
+        say_once(f"{str(path).encode(errors='replace').decode()}: {sentence}")
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
 
 

@@ -18,11 +18,12 @@ MAX_PROFILE = 20_000_000  # bytes
 def without_notes(file, head):
     """Yield what Pillow is to read, and what it is to know of the notes.
 
-    It refuses a JPEG, PNG or AVIF file for one bad note, and gets a copy in memory (of the pages that change) whose
-    notes have names that it passes over.
+    It refuses a JPEG, PNG, WebP or AVIF file for one bad note, and gets a copy in memory (of the pages that change)
+    whose notes have names that it passes over.
     """
     starts = {
         rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes,
+        rb"RIFF....WEBP": _end_webp_before_notes,
         rb"....jP  |\xff\x4f\xff\x51": _vouch_for_jpeg2000,
     }  # fmt: skip
     hide = next((hide for start, hide in starts.items() if re.match(start, head, re.DOTALL)), None)
@@ -80,6 +81,23 @@ def _boxes(data, at, end):
         length, kind = struct.unpack_from(">I4s", data, at)
         yield kind, (at + 8, at + length)
         at += max(length, 8)
+
+
+def _end_webp_before_notes(data):
+    """Have a WebP file end where its notes begin, which is after the pixels; return its EXIF data."""
+    at, kinds, info = 12, set(), {}
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if kind in (b"EXIF", b"XMP ") and kinds & {b"VP8 ", b"VP8L", b"ANMF"}:
+            if not kinds & {b"EXIF", b"XMP "}:
+                data[4:8] = struct.pack("<I", at - 8)
+            if kind == b"EXIF":
+                info["exif"] = data[at + 8 : at + 8 + length]
+        kinds.add(kind)
+        at += 8 + length + length % 2
+    if data[12:16] == b"VP8X":
+        data[20] &= 0xF3  # no notes
+    return info
 
 
 def _hide_jpeg_notes(data):

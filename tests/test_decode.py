@@ -157,6 +157,16 @@ def test_odd_notes_refuse_no_jpeg(load, body):
         assert np.abs(load(data) - np.asarray(CORNER)).mean() < 2, hex(marker)
 
 
+@pytest.mark.parametrize("length", [0, 7, 10**6, 2**32 - 1])
+def test_notes_of_a_wrong_length_refuse_no_webp(load, length):
+    stored = content_of(CORNER, "WEBP", lossless=True, exif=exif_of(3, 1, b"\0\6\0\0"), xmp=b"<x/>")
+    for note, turn in ((b"EXIF", length > 9), (b"XMP ", True)):
+        at = stored.find(note) + 4
+        loaded = load(stored[:at] + struct.pack("<I", length) + stored[at + 4 :])
+        turned = CORNER.transpose(Image.Transpose.ROTATE_270) if turn else CORNER
+        assert np.array_equal(loaded.shape, np.asarray(turned).shape)
+
+
 def test_colour_profiles_are_converted_to_srgb(load, capsys):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = profile.replace(b"rXYZ", b"tmp!", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tmp!", b"bXYZ", 1)
@@ -295,7 +305,6 @@ def test_a_profile_that_is_left_out_is_named_once(load, capsys, kind, profile):
 @pytest.mark.parametrize(
     ("picture", "expected"),
     [
-        (flat("RGBA", (*RED, 0)), WHITE),
         (flat("RGBA", (255, 0, 0, 102)), (255, 153, 153)),
         (flat("LA", (0, 51)), (204, 204, 204)),
         (flat("1", 1), WHITE),
@@ -319,6 +328,18 @@ def test_a_transparent_grey_of_png_is_white(load, bits, above, below, transparen
     assert (pixels[:38] == 255).all() and (pixels[42:] == grey).all()
 
 
+def test_a_picture_that_is_transparent_all_over_is_shown_and_named(load, capsys):
+    for picture, name, colour in ((flat("RGBA", (*RED, 0)), "a.png", RED), (flat("LA", (51, 0)), "b.png", 51)):
+        assert (load(picture, name) == colour).all()
+        assert f"{name}: all of it is transparent. Its transparency is left out." in capsys.readouterr().out
+
+
+def test_what_the_frame_of_a_gif_leaves_free_is_transparent(load):
+    data = content_of(flat("P", 0).convert("RGB"), "GIF")
+    pixels = load(data[:6] + struct.pack("<HH", 150, 100) + data[10:], "a.gif")
+    assert (pixels[:60, :92] == 0).all() and (pixels[68:] == 255).all() and (pixels[:, 100:] == 255).all()
+
+
 def test_transparent_colours_are_white(load):
     picture = Image.new("P", (120, 80), 0)
     picture.putpalette([*RED, *BLUE])
@@ -326,7 +347,8 @@ def test_transparent_colours_are_white(load):
     for transparency in (0, b"\x00\xff"):
         pixels = load(picture, transparency=transparency)
         assert (pixels[20, 5] == BLUE).all() and (pixels[20, 100] == WHITE).all()
-    assert (load(flat("RGB", RED), transparency=RED) == 255).all()
+    pixels = load(CORNER, transparency=RED)
+    assert (pixels[20, 5] == BLUE).all() and (pixels[60] == WHITE).all()
     deep = [struct.pack(">HHH", *colour) * 120 for colour in ((3000, 40000, 1), (40000, 40000, 5))]
     pixels = load(png(16, *deep, chunk(b"tRNS", struct.pack(">HHH", 3000, 40000, 1)), colour=2))
     assert (pixels[:38] == 255).all() and (pixels[42:] == (156, 156, 0)).all()
@@ -380,7 +402,8 @@ def test_a_fourth_byte_of_tga_without_meaning_is_passed_over(load):
     head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 120, 80, 32, 0x20)
     assert (load(head + bytes([30, 20, 10, 0]) * 9600, "a.tga") == (10, 20, 30)).all()
     head = head[:-1] + b"\x28"  # eight bits of alpha
-    assert (load(head + bytes([30, 20, 10, 0]) * 9600, "a.tga") == WHITE).all()
+    pixels = load(head + bytes([30, 20, 10, 0]) * 4800 + bytes([30, 20, 10, 255]) * 4800, "a.tga")
+    assert (pixels[:38] == WHITE).all() and (pixels[42:] == (10, 20, 30)).all()
 
 
 def test_native_code_says_nothing_past_the_message(load, capfd):
@@ -410,7 +433,7 @@ def test_native_code_says_nothing_past_the_message(load, capfd):
         (b"  <svg>", "is a web page or an SVG drawing"),
         (b"", "is empty. Copy or download it again"),
         (content_of(CORNER, "JPEG")[:-200], "cannot be decoded: .*truncated.* It may be damaged"),
-        (tiff(*[struct.pack("<f", np.nan)] * 2, 32, _339=3), "not finite"),
+        (tiff(*[struct.pack("<f", np.nan)] * 2, 32, _339=3), "has pixels that are no finite numbers"),
     ],
 )
 def test_refused_with_the_reason(load, data, message):

@@ -82,13 +82,13 @@ def test_small_pictures_are_enlarged_only_if_asked_for(tmp_path):
 
 
 def test_large_jpegs_are_decoded_smaller(load, monkeypatch):
-    decoded, scale = [], decode._scale
+    decoded, convert = [], decode._in_8_bits
 
-    def watched(picture, size):
+    def watched(picture):
         decoded.append(picture.size)
-        return scale(picture, size)
+        return convert(picture)
 
-    monkeypatch.setattr(decode, "_scale", watched)
+    monkeypatch.setattr(decode, "_in_8_bits", watched)
     small = load(photo((960, 640)), "a.jpg", size=96, quality=95, progressive=True)
     assert np.abs(small.astype(int) - np.asarray(photo())).mean() < 4
     assert 2 * 96 <= decoded[0][0] < 960, "smaller, but at least twice the size that is asked for"
@@ -119,7 +119,7 @@ def test_decompression_bombs_are_refused_before_decoding(load):
 
 
 def test_pictures_too_large_for_the_memory(load, monkeypatch):
-    monkeypatch.setattr(decode, "_scale", raiser(MemoryError()))
+    monkeypatch.setattr(decode, "_in_8_bits", raiser(MemoryError()))
     with pytest.raises(ImageError, match="a.png does not fit into the memory. Lower IMAGE_SIZE"):
         load(photo())
 
