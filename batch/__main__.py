@@ -5,16 +5,20 @@
 Each is a run of a lesson in a folder of its own; a gallery shows them all. Started again, it paints what is missing.
 """
 
+import signal
+
+if __name__ == "__main__":  # what follows takes a second: until there are handlers, Ctrl-C ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import importlib.util
 import io
-import signal
 import sys
 from pathlib import Path
 
 from batch.jobs import describe_grid, plan_jobs, read_grid
-from nst.errors import NSTError, SettingsError
+from nst.errors import NSTError, RunError, SettingsError
 from nst.files import open_streams
 from nst.lesson import Lesson
 from nst.signals import on_stop_signals
@@ -92,9 +96,10 @@ def main():
         from batch.progress import Progress
         from batch.records import Paintings
 
+        if wrong := check_jobs(jobs):
+            raise RunError(f"Nothing was started: {wrong}")
         kit, weights, weights_sha256 = make_kit(lesson, jobs[0].settings.WEIGHTS)
         paintings = Paintings(options.output, lesson, weights_sha256)
-        check_jobs(jobs)
         progress = Progress(sum(1 + len(job.chain) for job in jobs), Gallery(paintings), options.output / "batch.log")
         missing = [job for job in (first_to_paint(job, paintings, progress) for job in jobs) if job]
         if missing:

@@ -53,12 +53,14 @@ def make_kit(lesson, weights):
 
 
 def check_jobs(jobs):
-    """Look at the pictures of all jobs, and note in those that cannot work why."""
-    for link in (link for job in jobs for link in (job, *job.chain)):
+    """Look at the pictures of all jobs, and note in those that cannot work why; return what is wrong with all alike."""
+    links = [link for job in jobs for link in (job, *job.chain)]
+    for link in links:
         try:
             check_sources(link.settings)
         except (NSTError, OSError, ValueError) as error:
             link.error = str(error)
+    return links[0].error if len({link.error for link in links}) == 1 else ""
 
 
 def connect(address):

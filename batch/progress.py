@@ -36,9 +36,10 @@ class Progress:
     def began(self, job, worker):
         """Tell that a worker has begun a job, perhaps again."""
         with self._lock:
+            begins = "again     " if id(job) in self._began else "began     "
             self._began[id(job)] = time.monotonic()
             self._started = self._started or self._began[id(job)]
-            self._tell(f"began     {job.name} on {worker}")
+            self._tell(f"{begins}{job.name} on {worker}")
 
     def finished(self, job, folder):
         """Tell that a job's folder is there. That it has begun may not have been told: Dask promises no order."""
@@ -59,6 +60,8 @@ class Progress:
         """Tell that a job cannot be painted."""
         with self._lock:
             self._began.pop(id(job), None)
+            photo = job.settings.CONTENT_IMAGE
+            message = message if photo in message else f"{photo}: {message}"
             self.failures.append((job, message))
             self._tell(f"failed    {job.name}: {message}")
 

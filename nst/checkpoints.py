@@ -81,8 +81,17 @@ def restore(checkpoint, variables, optimizer, folder):
 
 
 def settings_of_run(facts, settings):
-    """Return the Settings of a stopped run, from its facts, and print which of them differ from those of today."""
+    """Return the Settings of a stopped run, from its facts, and print which of them differ from those of today.
+
+    Raises:
+        SettingsError: it has settings that the lesson of today does not have.
+    """
     saved = from_record(facts["settings"])
+    if others := [name for name in saved if name not in settings]:
+        raise SettingsError(
+            f'RESUME = "{settings.RESUME}": the run has {", ".join(others)}, which this lesson does not have. '
+            "Go on with it in the notebook in which it began."
+        )
     saved = Settings({name: getattr(saved, name) for name in settings if name not in OF_TODAY})
     print(f"Continuing {settings.RESUME} with its own settings.")
     for name, value in saved.items():
@@ -106,7 +115,7 @@ def facts_that_go_on(facts, before):
             raise SettingsError(f'RESUME = "{folder}": {key} is not what the run began with. Start anew.')
     changed = changed_functions(before["lesson"], facts["lesson"])
     if changed:
-        print(f"Changed since this run began: {', '.join(changed)}. The rest is painted with the new code.")
+        print(f"Changed since this run was stopped: {', '.join(changed)}. The rest is painted with the new code.")
     lessons = before.get("lesson_before", [])
     return facts | {"lesson_before": [*lessons, before["lesson"]] if changed else lessons}
 

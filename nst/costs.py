@@ -32,16 +32,20 @@ def _as_number(name, cost):
         raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
 
 
-def check_trained(variables, optimizer):
-    """Look whether what a lesson wants to train can be trained.
+def check_trained(variables, optimizer, picture, shape):
+    """Look whether what a lesson wants to train can be trained, and what is made of it is an image of a shape.
 
     Raises:
-        RunError: a variable is none, or there is no optimizer.
+        RunError: a variable is none, there is no optimizer, or picture() returns something else.
     """
     if not all(isinstance(variable, tf.Variable) for variable in variables):
         raise RunError("What is painted must be a tf.Variable: generated_image = tf.Variable(size.start).")
     if optimizer is None or isinstance(optimizer, type):
         raise RunError(f"The optimizer is {optimizer}: its function must return one, as tf.keras.optimizers.Adam().")
+    if (found := getattr(image := picture(), "shape", None)) != shape:
+        name = getattr(getattr(picture, "func", picture), "__name__", "picture").replace("<lambda>", "picture")
+        what = f"an image of shape {tuple(found)}" if found else type(image).__name__
+        raise RunError(f"{name} returns {what}: it must return an image of shape {tuple(shape)}.")
 
 
 def unmoved(history):

@@ -81,11 +81,15 @@ def _last_costs(folder):
 
 
 def _differences(records):
-    """Return a list of lines for each setting in which records differ, with a line per record; not all if many."""
+    """Return lists of lines, one per record: of which lesson, and each setting that differs; not all if many."""
     first, *others = records
     names = dict.fromkeys(name for other in others for name in differing(first["settings"], other["settings"]))
-    found = []
+    lessons = ["Gram matrices" if "BETA" in one["settings"] else "nearest neighbours" for one in records]
+    mixed = len({*lessons}) > 1
+    found = [lessons] if mixed else []
     for name in (name for name in names if name not in ("OUTPUT_DIR", "RESUME")):
+        if mixed and not all(name in one["settings"] for one in records):
+            continue  # only one of the lessons has it
         found.append([f"{name} = {label(getattr(from_record(one['settings']), name))}" for one in records])
     for name in dict.fromkeys(n for other in others for n in changed_functions(first["lesson"], other["lesson"])):
         found.append([f"{name} {one['lesson'].get('functions', {}).get(name, '(none)')[:6]}" for one in records])

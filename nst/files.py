@@ -40,7 +40,7 @@ def write_file(path, content):
             temporary.unlink(missing_ok=True)
         raise RunError(
             f"{path} could not be written: {error.strerror}. What was saved before is whole. Make room on the disk or "
-            f"check the folder's permissions, and run again, or go on with RESUME."
+            f"check the folder's permissions, and start again or go on (in a notebook with RESUME)."
         ) from error
 
 

@@ -101,6 +101,8 @@ def _existing_file(path):
 
 def _nearest_names(path):
     """Return a sentence with the files in path's folder, or in images/, whose names look most like it."""
+    if (there := EXAMPLES / path.name).is_file():
+        return f" Do you mean {there}?"
     suffixes = Image.registered_extensions()
     for folder, cutoff in ((path.parent, 0.6), (EXAMPLES, 0.6), (path.parent, 0.0)):
         pictures = [p.name for p in folder.glob("*") if suffixes.get(p.suffix.lower()) in FORMATS and p.is_file()]

@@ -56,6 +56,7 @@ class Panel:
     def __init__(self, lesson=None, **settings):
         lesson, self._given = Lesson(lesson), settings
         self._thread = self._run = self._error = self._stopped = None
+        self._remarks = []
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._ended.set()
         described = {"style": {"description_width": "70px"}, "layout": widgets.Layout(width="340px")}
@@ -152,8 +153,9 @@ class Panel:
         else:
             self._stop_asked.clear()
             self._ended.clear()
-            self._error = None
-            self._stop_button.disabled, self._go_on_button.disabled = False, True
+            self._error, self._remarks = None, []
+            self._run_button.disabled = self._go_on_button.disabled = True
+            self._stop_button.disabled = False
             self._say("Getting ready …")
             what = stopped or (self._lesson, self._decided, self._changed())
             self._thread = threading.Thread(target=self._paint, args=what, daemon=True)
@@ -202,7 +204,8 @@ class Panel:
             self._say(str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}", "firebrick")
         finally:
             self._run = None
-            self._stop_button.disabled, self._go_on_button.disabled = True, self._stopped is None
+            self._stop_button.disabled, self._run_button.disabled = True, False
+            self._go_on_button.disabled = self._stopped is None
             self._ended.set()
 
     def _watch(self, run):
@@ -212,8 +215,9 @@ class Panel:
         return self
 
     def say(self, text):
-        """Show what the run says."""
-        self._say(text)
+        """Show what the run says, and keep it in sight while it paints."""
+        self._remarks += [text] * (self._run.state == "running")  # at the end the button Go on says the rest
+        self._say("")
 
     def update(self, image, history, last):
         """Show the picture as it grows."""
@@ -224,7 +228,9 @@ class Panel:
 
     def _say(self, text, colour="inherit", code=""):
         code = f"<pre style='{CODE}'>{html.escape(code)}</pre>" if code else ""
-        self._status.value = f"<div style='line-height: 1.4; color: {colour}'>{html.escape(text)}</div>{code}"
+        lines = [*((remark, "inherit") for remark in self._remarks), (text, colour)]
+        said = (f"<div style='line-height: 1.4; color: {colour}'>{html.escape(text)}</div>" for text, colour in lines)
+        self._status.value = "".join([*said, code])
 
     def _show(self, image):
         buffer = io.BytesIO()
@@ -243,7 +249,9 @@ class Panel:
 
     def _keep_uploads(self, change):
         """Keep the pictures that come, offer them, and take the last one for the content."""
-        said, colour = [], "inherit"
+        if not change["new"]:
+            return
+        said, colour, self._remarks = [], "inherit", []
         for upload in change["new"]:
             try:
                 path = keep_picture(upload["name"], bytes(upload["content"]))
@@ -254,6 +262,7 @@ class Panel:
             self._controls["CONTENT_IMAGE"].value = path
             said.append(f"{path} is kept.")
         self._say(" ".join(said), colour)
+        self._upload.value = ()  # so that the same file may come again
 
     def _repr_mimebundle_(self, **kwargs):
         """Return the panel, and for where widgets are not alive its picture and a sentence."""

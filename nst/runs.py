@@ -194,9 +194,9 @@ class Run:
                 when None the first variable is the image.
         """
         variables = list(variables) if isinstance(variables, (list, tuple)) else [variables]
-        check_trained(variables, optimizer)
-        self._variables, self._optimizer = variables, optimizer
-        self._image = picture or (lambda: tf.convert_to_tensor(variables[0]))
+        picture = picture or (lambda: tf.convert_to_tensor(variables[0]))
+        check_trained(variables, optimizer, picture, self._start.shape)
+        self._variables, self._optimizer, self._image = variables, optimizer, picture
         self._painted = self._sources  # of this image's size, also when the next size has begun
         if not getattr(optimizer, "built", True):
             optimizer.build([variable for variable in variables if variable.trainable])

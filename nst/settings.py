@@ -55,6 +55,8 @@ def read_settings(namespace):
         near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
         if near and not near[0].startswith(name) and not name.startswith(near[0]):  # SIZE is a reader's own
             _say(name, f"{name} is no setting, in case you mean {near[0]}.")
+    if "BETA" in namespace and {"MIXTURE", "LAST_EPOCHS"} & namespace.keys():
+        _say("lessons", "BETA is a setting of the first lesson, MIXTURE and LAST_EPOCHS of the second: none has all.")
     return decide({name: namespace[name] for name in SETTINGS if name in namespace}, current().settings)
 
 
@@ -166,7 +168,7 @@ def _from_text(name, text):
         return _as_list(ast.literal_eval(text)) if kind is list else kind(text)
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         wanted = allowed if kind is list else KINDS[kind]
-        raise SettingsError(f"NST_{name}={text!r} does not convert. It must be {wanted}.") from None
+        raise SettingsError(f"NST_{name}={_shown(text)} does not convert. It must be {wanted}.") from None
 
 
 def _as_list(value):
@@ -197,7 +199,7 @@ def check_settings(settings):
         if kinds == (float,) and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
         if type(value) not in kinds:
-            raise SettingsError(f"{name} = {value!r} cannot work: it must be {allowed or KINDS[kinds[0]]}.")
+            raise SettingsError(f"{name} = {_shown(value)} cannot work: it must be {allowed or KINDS[kinds[0]]}.")
         try:
             fine = works(value)
         except SettingsError as error:
@@ -205,7 +207,7 @@ def check_settings(settings):
         except (TypeError, ValueError, OSError):  # a name too long for a folder, or one that must not be looked into
             fine = False
         if not fine:
-            raise SettingsError(f"{name} = {value!r} cannot work: it must be {allowed}.")
+            raise SettingsError(f"{name} = {_shown(value)} cannot work: it must be {allowed}.")
         checked[name] = value
     styles = len(style_pictures(checked.STYLE_IMAGE))
     for name in ("STYLE_MASKS", "STYLE_PARTS"):
@@ -214,6 +216,12 @@ def check_settings(settings):
     if "BETA" in checked and checked.ALPHA == checked.BETA == 0:
         raise SettingsError("ALPHA = BETA = 0 leaves nothing to minimise: give at least one of them a value above 0.")
     return checked
+
+
+def _shown(value):
+    """Return a value as it would be written, or how it begins."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _plain(value, within=list):

@@ -125,9 +125,9 @@ def test_a_log_that_cannot_be_written_ends_no_batch(tmp_path, capsys):
         pytest.skip("no /dev/full here")
     gallery = SimpleNamespace(write=lambda failures, sparingly=False: None, path=tmp_path)
     progress = Progress(1, gallery, "/dev/full")
-    progress.failed(Job(SETTINGS, "wave"), "why")
+    progress.failed(Job(Settings(SETTINGS), "wave"), "why of images/summer_palace.jpg")
     progress.close()
-    assert "wave: why" in capsys.readouterr().out
+    assert "wave: why of images" in capsys.readouterr().out
 
 
 def test_any_name_makes_a_folder_that_can_be_written(tmp_path):
@@ -205,6 +205,18 @@ def test_a_job_may_end_before_its_beginning_is_told(tmp_path, capsys):
     progress.close()
     assert "finished  wave in 0 s (1 of 3 done, 0 failed, about 0:00:00 left)" in capsys.readouterr().out
     assert "1 painted, 0 there already, 0 failed." in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_a_job_that_begins_again_and_one_whose_message_names_no_picture(tmp_path, capsys):
+    gallery = SimpleNamespace(write=lambda failures, sparingly=False: None, path=tmp_path)
+    progress, job = Progress(1, gallery, tmp_path / "log"), Job(Settings(SETTINGS), "wave")
+    for _ in range(2):
+        progress.began(job, "here")
+    progress.failed(job, "The process was killed.")
+    out = capsys.readouterr().out
+    assert out.index("began     wave on here") < out.index("again     wave on here")
+    assert f"failed    wave: {SETTINGS['CONTENT_IMAGE']}: The process was killed." in out
+    progress.close()
 
 
 def test_what_is_left_is_told_in_hours_minutes_and_seconds(tmp_path, capsys, monkeypatch):
@@ -343,6 +355,14 @@ def test_pictures_are_looked_at_before_anything_starts(client, tmp_path):
     client.check_jobs(jobs)
     assert [bool(job.error) for job in jobs] == [False, False, True, True]
     assert "web page" in jobs[2].error
+
+
+def test_what_is_wrong_with_all_pictures_is_said_once(client):
+    jobs, _ = plan_jobs(SETTINGS, {"CONTENT_IMAGE": PHOTOS, "INIT": ["gone.jpg"]})
+    assert client.check_jobs(jobs).startswith("gone.jpg does not exist")
+    jobs[0].settings |= {"INIT": "noise"}
+    jobs[0].error = ""
+    assert client.check_jobs(jobs) == ""
 
 
 def test_every_picture_that_settings_name_travels_under_a_name_of_its_own(client, tmp_path):

@@ -23,9 +23,10 @@ from conftest import (
     write_lesson,
 )
 from nst.backend import tf
-from nst.checkpoints import read_checkpoint
+from nst.checkpoints import read_checkpoint, settings_of_run
 from nst.images import to_uint8
 from nst.lesson import Lesson
+from nst.settings import Settings
 
 TWO_SIZES = {"SIZES": [48, 96], "EPOCHS": 10}  # 10 epochs at 48 pixels, 10 at 96
 
@@ -116,7 +117,7 @@ def test_only_functions_that_changed_are_told_when_a_lesson_goes_on(folder, tmp_
     path = write_lesson(path.rename(tmp_path / "renamed.ipynb"), BETA=7.0, RESUME=str(folder))
     assert "Changed" not in go_on(path, 2)
     write_lesson(path, edit=replace('"""Total cost', '"""My total cost'))
-    assert "Changed since this run began: total_cost. The rest is painted with the new code" in go_on(path, 3)
+    assert "Changed since this run was stopped: total_cost. The rest is painted with the new code" in go_on(path, 3)
     assert "Changed" not in go_on(path, 4), "it is that of the run's last part"
     (before,) = facts_of(folder)["lesson_before"]
     assert before["functions"] == first["functions"], "once, though it was continued twice"
@@ -173,4 +174,8 @@ def test_what_cannot_be_resumed_is_refused(folder, tmp_path):
     with pytest.raises(nst_utils.SettingsError, match="another version of this tutorial has written its checkpoint"):
         paint(RESUME=str(folder))
     checkpoint.write_bytes(whole)
+    facts = read_checkpoint(folder)["facts"]
+    facts["settings"]["MIXTURE"] = 0.75
+    with pytest.raises(nst_utils.SettingsError, match="the run has MIXTURE, which this lesson does not have. Go on wi"):
+        settings_of_run(facts, Settings(SETTINGS | {"RESUME": str(folder)}))
     assert len(paint(RESUME=str(folder)).history) == 9

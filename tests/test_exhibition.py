@@ -92,6 +92,13 @@ def test_many_differences_are_counted(leave, titles):
     assert ", ".join(titles()[1]) == said
 
 
+def test_runs_of_two_lessons_are_told_apart(leave, titles):
+    leave("b-001", 9, ALPHA=7.0)
+    leave("a-001", 8, without=["BETA", "STYLE_LAYERS"], MIXTURE=0.5, ALPHA=0.04)
+    lessons = ("Gram matrices", "ALPHA = 7"), ("nearest neighbours", "ALPHA = 0.04")
+    assert titles() == [["b-001", COSTS, *lessons[0]], ["a-001", COSTS, *lessons[1]]]
+
+
 def test_functions_that_differ_are_named(leave, titles):
     """By name, with the first digits of their hash; a record from before these were kept has none."""
     leave("a", 4)

@@ -139,7 +139,7 @@ def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
         ("images", "images is a folder. Name a picture in it. In images there is: .*jpg"),
         ("x" * 300 + ".jpg", "cannot be opened: "),
         ("images/a\0.jpg", r"images/a.x00.jpg' cannot be the name of a picture"),
-        ("summer_palace.jpg", "summer_palace.jpg does not exist. In images there is: summer_palace.jpg"),
+        ("summer_palace.jpg", "summer_palace.jpg does not exist. Do you mean images.summer_palace.jpg.$"),
     ):
         with pytest.raises(ImageError, match=message):
             load_image(path, 64)

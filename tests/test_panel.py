@@ -98,11 +98,15 @@ def find(panel, description):
     return found
 
 
-def status(panel):
-    """Return what the panel says, and the line of settings, as texts."""
+def said_by(panel):
     (said,) = [part for part in parts(panel.widget) if type(part) is widgets.HTML and "<style>" not in part.value]
-    text, _, line = said.value.partition("<pre")
-    text = html.unescape(re.sub("<[^>]*>", "", text))
+    return said.value
+
+
+def status(panel):
+    """Return what the panel says last, and the line of settings, as texts."""
+    text, _, line = said_by(panel).partition("<pre")
+    text = html.unescape(re.sub("<[^>]*>", "", re.split("<div[^>]*>", text)[-1]))
     return text, html.unescape(line.partition(">")[2].removesuffix("</pre>"))
 
 
@@ -319,6 +323,8 @@ def test_it_paints_in_a_thread_and_a_second_run_meanwhile_starts_nothing(make_pa
     assert gate.reached.wait(WAIT), "it has not begun"
     assert thread.is_alive() and thread is not threading.current_thread()
     assert status(panel)[0].startswith("epoch 1/3   J "), "the picture grows"
+    assert "Painting with tiny weights" in said_by(panel), "what was said before it stays"
+    assert find(panel, "Run").disabled
     find(panel, "BETA").value = 500.0  # of this one nothing is turned any more
     find(panel, "Run").click()
     assert status(panel)[0] == "This picture is still being painted: wait, or press Stop first."
@@ -431,9 +437,8 @@ def test_errors_are_shown_and_the_panel_stays_usable(make_panel, pictures, monke
     find(panel, "ALPHA").value = 10.0
     paint(panel)
     assert status(panel)[0].startswith("Finished: ")
-    panel.say("<b>bold.jpg & more")
-    (said,) = [part for part in parts(panel.widget) if type(part) is widgets.HTML and "<style>" not in part.value]
-    assert "&lt;b&gt;bold.jpg &amp; more" in said.value, "messages are no markup"
+    panel._say("<b>bold.jpg & more")
+    assert "&lt;b&gt;bold.jpg &amp; more" in said_by(panel), "messages are no markup"
 
 
 # ---- uploads
@@ -451,6 +456,11 @@ def test_uploads_are_kept_and_offered(make_panel, pictures, picture):
         assert ("mine.png", path) in find(panel, name).options
     assert find(panel, "CONTENT_IMAGE").value == path
     assert find(panel, "STYLE_IMAGE").value == (pictures / "other.jpg").as_posix(), "the chosen style stays"
+    for _ in range(2):  # which a file may be
+        upload(panel, ("words.jpg", b"these are words"))
+        assert "words.jpg is no picture" in status(panel)[0]
+        find(panel, "CONTENT_IMAGE").value = (pictures / "photo.jpg").as_posix()
+        panel._say("")
     upload(panel, ("mine.png", second), ("words.jpg", b"these are words"), ("MINE.PNG", third))
     assert [(pictures / name).read_bytes() for name in ("mine.png", "mine-2.png")] == [first, second]
     assert (pictures / "MINE.PNG").exists() and not (pictures / "words.jpg").exists()

@@ -326,6 +326,16 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
         ("run.record(", "dict(", "The training loop has not called run.record, which counts the epochs"),
         ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: None)", "^<lambda> returns None: it must return a list of"),
         ("tf.Variable(size.start)", "size.start", r"What is painted must be a tf.Variable: generated_image = tf.Var"),
+        (
+            ".epochs(generated_image, optimizer",
+            ".epochs(generated_image, optimizer, dict",
+            r"^dict returns dict: it must",
+        ),
+        (
+            "tf.Variable(size.start)",
+            "tf.Variable(size.start[0])",
+            r"^picture returns an image of shape .\d+, \d+, 3.: it",
+        ),
         ("Run(current_settings(),", "Run(current_settings,", "^Settings are what read_settings returns"),
         (
             "run.look(size.content_image)",

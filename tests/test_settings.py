@@ -196,6 +196,12 @@ def test_a_name_like_a_setting_elsewhere_is_asked_about_once(capsys):
     assert capsys.readouterr().out == "ALHPA is no setting, in case you mean ALPHA.\n"
 
 
+def test_a_setting_of_the_other_lesson_is_said(capsys):
+    for _ in range(2):
+        assert SETTINGS["BETA"] == read_settings(SETTINGS | {"MIXTURE": 0.5}).BETA
+    assert capsys.readouterr().out.count("MIXTURE and LAST_EPOCHS of the second") == 1
+
+
 # ---- checking
 
 
@@ -213,6 +219,7 @@ def test_numbers_of_numpy_whole_numbers_and_paths_will_do():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"CONTENT_IMAGE": [1] * 999}, r"CONTENT_IMAGE = \[(1, )+1?,?… cannot work: it must be a text"),
         ({"EPOCHS": 0}, "EPOCHS = 0 cannot work: it must be a whole number, 1 or more"),
         ({"TILE": 63}, "TILE = 63 .* 0, or a whole number of pixels, 64 or more"),
         ({"BETA": float("inf")}, "BETA = inf .* a finite number, 0 or more"),
