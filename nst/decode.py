@@ -7,7 +7,7 @@ import threading
 import warnings
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from nst.errors import ImageError
@@ -18,12 +18,15 @@ FORMATS = (  # Pillow knows more: some it hands to other programs, some it reads
     "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "PCX", "QOI", "SGI", "TGA"
 )  # fmt: skip
 MAX_PIXELS = 100_000_000
+RARE_TIFF = "is a TIFF file of a rare kind, which is not read right, or damaged. Save it again as JPEG or PNG."
 
 _ONE_AT_A_TIME = threading.RLock()  # warnings are turned off and on again for all threads
 _HEADS = {  # what a file begins with, and what is to be said then
-    rb"\s*<(!doctype|html|\?xml|svg)": "a web page or an SVG drawing. Save the picture itself, as JPEG or PNG.",
+    rb"(\xef\xbb\xbf)?\s*<(!--|!doctype|html|head|body|\?xml|svg)": "a web page or an SVG "
+    "drawing. Save the picture itself, as JPEG or PNG.",
     rb"....ftyp(hei|hev|(mif1|msf1)(?!.{0,60}avi[fs]))": "an HEIC picture, as phones take them. Convert it to JPEG: "
     "Photos or Preview exports it on a Mac, Photos or Paint on Windows, `heif-convert` on Linux.",
+    rb"\x89PNG.{8}CgBI": "a PNG for iPhone apps alone. Open it on a Mac and export it as PNG.",
     rb"%!PS|\xc5\xd0\xd3\xc6|%PDF": "a PostScript or PDF document. Export it as PNG.",
     rb"8BP[SB]": "a Photoshop document. Export it as JPEG or PNG.",
     rb"....ftypcrx|FUJIFILM|II\*\0....CR|II(RO|RS|U\0)|FOVb|\0MRM": "a raw camera file. Export it as JPEG or TIFF.",
@@ -65,10 +68,14 @@ def open_picture(path):
                     _vouch_for_tiff(opened, head)
                 elif opened.format == "TGA" and not head[17] & 15:
                     opened.info["opaque"] = True  # its fourth byte means nothing
+                elif opened.format == "JPEG" and _is_adobe_rgb(opened):
+                    opened.info.setdefault("icc_profile", b"R03")
                 yield opened
     except ImageError as error:
         raise ImageError(f"{path} {error}") from None
     except UnidentifiedImageError:
+        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise ImageError(f"{path} {RARE_TIFF}") from None
         raise ImageError(
             f"{path} is no picture that Pillow can read: of another kind, or damaged. Save it "
             "again as JPEG or PNG, or copy it again."
@@ -82,6 +89,13 @@ def open_picture(path):
         raise ImageError(
             f"{path} cannot be decoded: {reason}. It may be damaged: copy it again, or save it as JPEG or PNG."
         ) from None
+
+
+def _is_adobe_rgb(opened):
+    """Return whether a camera has noted that its colours are those of Adobe RGB, as it may instead of a profile."""
+    with contextlib.suppress(Exception):  # odd EXIF data
+        return opened.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    return False
 
 
 def _vouch_for_tiff(opened, head):
@@ -118,7 +132,7 @@ def _vouch_for_tiff(opened, head):
         or (photometric == 3 and max(tags[320]) < 256)  # a colour map meant to be of 8 bits
         or tags.get(332, 1) != 1  # other inks than CMYK
     ):
-        raise ImageError("is a TIFF file of a rare kind, which is not read right. Save it again as JPEG or PNG.")
+        raise ImageError(RARE_TIFF)
     opened.info |= {"negative": photometric == 0, "bits": max(bits)}
 
     orientation, exif = tags.get(0x0112), opened.getexif()  # Pillow turns it by exif, but takes its size from the tag
@@ -151,9 +165,10 @@ def to_rgb(opened, size, background):
         size = size[::-1]
     opened.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode it smaller
     opened.load()
-    left_out = []
+    left_out = list(opened.info.get("left_out", ()))
     if opened.mode.startswith(("I", "F")):
-        picture = _scale_deep(opened, size)
+        picture, white = _scale_deep(opened, size)
+        left_out += [f"{white:g} is taken for white of its floating-point numbers."] if white else []
     else:
         picture = _in_8_bits(opened)
         if picture.mode in ("LA", "RGBA") and picture.getextrema()[-1] == (0, 0):
@@ -187,24 +202,28 @@ def _in_8_bits(picture):
 
 
 def _scale_deep(picture, size):
-    """Return a picture of mode I;16, I or F scaled, as L, or as LA where a grey of it is transparent."""
+    """Return a picture of mode I;16, I or F scaled, as L, or as LA where a grey of it is transparent.
+
+    And what was taken for white of floating-point numbers that do not say so by how large they are; else None.
+    """
     picture = picture.convert("I") if picture.mode == "I;16B" else picture  # which Pillow scales wrong
     values = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
     if not np.isfinite(values).all():
         raise ImageError("has pixels that are no finite numbers (NaN or infinity). Save it again as JPEG or PNG.")
-    white = 4095 if picture.info.get("bits") == 12 else 65535
+    white, doubtful = 4095 if picture.info.get("bits") == 12 else 65535, None
     if picture.mode == "F":
         high = np.quantile(np.asarray(picture.resize(size, Image.Resampling.NEAREST)), 0.99)  # some may be brighter
         white = next(
             (usual for usual in (1, 255, 1023, 4095, 65535) if high <= usual * (4 if usual == 1 else 1.2)), high
         )
+        doubtful = None if 0.5 * white < high <= white else white
     scaled = np.clip(values / np.float64(white), 0.0, 1.0)
     scaled = 1.0 - scaled if picture.info.get("negative") else scaled
     grey = Image.fromarray(np.round(scaled * 255.0).astype(np.uint8))
     if "transparency" not in picture.info:
-        return grey
+        return grey, doubtful
     opaque = Image.fromarray(np.uint8(255) * (np.asarray(picture) != picture.info["transparency"]))
-    return Image.merge("LA", [grey, opaque.resize(size, Image.Resampling.LANCZOS)])
+    return Image.merge("LA", [grey, opaque.resize(size, Image.Resampling.LANCZOS)]), None
 
 
 def _to_srgb(picture, profile):
@@ -216,8 +235,13 @@ def _to_srgb(picture, profile):
         return picture.convert("RGB"), True
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() == "GRAY" and picture.mode == "RGB":  # as AVIF has greys
+        if source.profile.xcolor_space.strip() == "GRAY" and _is_grey(picture):  # as AVIF has greys
             picture = picture.convert("L")
         return ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB"), True
-    except (ImageCms.PyCMSError, OSError, TypeError):
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return picture.convert("RGB"), False
+
+
+def _is_grey(picture):
+    red, *others = picture.split()
+    return all(ImageChops.difference(red, other).getextrema()[1] <= 4 for other in others)

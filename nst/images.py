@@ -103,15 +103,19 @@ def _nearest_names(path):
     """Return a sentence with the files in path's folder, or in images/, whose names look most like it."""
     if (there := EXAMPLES / path.name).is_file():
         return f" Do you mean {there}?"
-    suffixes = Image.registered_extensions()
     for folder, cutoff in ((path.parent, 0.6), (EXAMPLES, 0.6), (path.parent, 0.0)):
-        pictures = [p.name for p in folder.glob("*") if suffixes.get(p.suffix.lower()) in FORMATS and p.is_file()]
+        pictures = [p.name for p in folder.glob("*") if is_named_as_picture(p) and p.is_file()]
         near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)
         if near:
             return f" In {folder} there is: {', '.join(near)}."
     here = "this folder" if path.parent == Path() else path.parent
     missing = f"picture in {here}" if path.parent.is_dir() else f"folder {path.parent} either"
     return f" There is no {missing}."
+
+
+def is_named_as_picture(path):
+    """Return whether a pathlib.Path has a suffix of one of the formats that are read."""
+    return Image.registered_extensions().get(path.suffix.lower()) in FORMATS
 
 
 @functools.cache

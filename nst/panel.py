@@ -16,14 +16,13 @@ from PIL import Image
 from nst.described import picture_output
 from nst.errors import ImageError, NSTError, SettingsError
 from nst.files import claim_name, fit_name, make_folder, write_file
-from nst.images import load_image, to_uint8
+from nst.images import is_named_as_picture, load_image, to_uint8
 from nst.lesson import FIRST, ROOT, SECOND, Lesson
 from nst.replay import decide_small, own_folder
 from nst.settings import decide, differing
 from nst.status import status_line
 
 PICTURES = Path("images")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 LESSONS = (("Gram matrices", FIRST), ("nearest neighbours", SECOND))
 COLOURS = (("the painting's", ""), ("the photo's (luminance)", "luminance"), ("the photo's (match)", "match"))
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
@@ -279,7 +278,7 @@ def _steps(start):
 
 def _pictures(*paths):
     """Return the pictures in images/, and these besides, as a list of (name, path) for a menu."""
-    found = [path.as_posix() for path in PICTURES.glob("*") if path.suffix.lower() in SUFFIXES]
+    found = [path.as_posix() for path in PICTURES.glob("*") if is_named_as_picture(path)]
     return [(Path(path).name, path) for path in sorted({*found, *paths})]
 
 
@@ -298,13 +297,13 @@ def keep_picture(name, content):
         RunError, OSError: as make_folder, claim_name and write_file.
     """
     name = Path(name.replace("\\", "/")).name
-    if Path(name).suffix.lower() not in SUFFIXES:
-        raise ImageError(f"{name} is no picture by its name. It must end in one of {', '.join(SUFFIXES)}.")
     make_folder(PICTURES)
     path = claim_name(PICTURES / (fit_name(Path(name).stem, 60) + Path(name).suffix))
     try:
         write_file(path, content)
         load_image(path, 512)
+        if not is_named_as_picture(path):
+            raise ImageError(f"{name} is a picture, but not by its name. It must end in .jpg, .png or the like.")
     except NSTError:
         path.unlink()
         raise

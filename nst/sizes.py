@@ -65,7 +65,7 @@ def choose_sizes(settings, shapes, factor, largest_start):
     """
     scales = [1.0] + [settings.STROKE_SIZE] * (len(shapes) - 1)
     thinnest = min(scale * min(shape) / max(shape) for scale, shape in zip(scales, shapes, strict=True))
-    if settings.SIZES and settings.SIZES[0] * thinnest < MIN_SIDE - 1:
+    if settings.SIZES and round(settings.SIZES[0] * thinnest) < MIN_SIDE:
         raise SettingsError(
             f"SIZES begins with {settings.SIZES[0]}, which leaves the short side of a picture less than {MIN_SIDE} "
             f"pixels. Begin with {math.ceil(MIN_SIDE / thinnest)} or more."

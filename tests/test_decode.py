@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from conftest import run_python
 from nst.errors import ImageError
@@ -149,6 +149,20 @@ def test_odd_notes_refuse_no_png(load, note):
         assert np.array_equal(load(data), np.asarray(CORNER))
 
 
+@pytest.mark.parametrize("tag", [270, 282, 305, 34675])
+def test_notes_behind_the_end_refuse_no_tiff_and_a_lost_profile_is_said(load, capsys, tag):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    notes = {270: "what is to be seen", 282: 72.0, 305: "what has made it"}
+    for options in ({}, {"compression": "tiff_lzw"}, {"big_tiff": True}):
+        stored = bytearray(content_of(CORNER, "TIFF", tiffinfo=notes, icc_profile=profile, **options))
+        place = stored.index(struct.pack("<HH", tag, {282: 5, 34675: 7}.get(tag, 2))) + (
+            12 if "big_tiff" in options else 8
+        )
+        stored[place : place + 4] = struct.pack("<I", 10**9)
+        assert np.array_equal(load(bytes(stored), "a.tif"), np.asarray(CORNER)), options
+    assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == (tag == 34675)
+
+
 @pytest.mark.parametrize("body", [b"", b"JFIF\0", b"ICC_PROFILE\0", b"MPF\0MM\0*\0"])
 def test_odd_notes_refuse_no_jpeg(load, body):
     stored = content_of(CORNER, "JPEG", quality=95, subsampling=0)
@@ -197,6 +211,14 @@ def test_a_colour_space_without_a_profile_is_sRGB_or_said(load, capsys):
         loaded = load(data[:33] + notes + data[33:], f"{gamma}-{len(more)}.png")
         assert np.array_equal(loaded, np.asarray(CORNER))
         assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, gamma
+    for green, said in ((60_000, 0), (71_000, 1)):  # Adobe RGB's
+        primaries = chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, green, 15000, 6000))
+        load(data[:33] + primaries + data[33:], f"primaries-{green}.png")
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, green
+    camera = Image.Exif()
+    camera.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}
+    load(CORNER, "_dsc.jpg", exif=camera)
+    assert "_dsc.jpg: its colour profile cannot be used and is left out" in capsys.readouterr().out
     plain = content_of(CORNER, "AVIF")
     at = plain.index(b"colrnclx") + 8
     for codes, said in (((1, 13), 0), ((12, 13), 1), ((9, 18), 1)):
@@ -237,7 +259,16 @@ def test_what_is_read_wrong_of_jpeg_2000_is_refused_and_notes_refuse_nothing(loa
 
 @pytest.mark.parametrize("space", [b"\0\0\0\x0e", b"\0\0\0\x14"])
 def test_a_colour_space_of_jpeg_2000_that_is_left_out_is_said(load, capsys, space):
-    load(content_of(CORNER, "JPEG2000").replace(b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0" + space), "a.jp2")
+    plain, srgb = content_of(CORNER, "JPEG2000"), b"\0\0\0\x0fcolr\1\0\0\0\0\0\x10"
+    other = srgb[:-4] + space
+    load(plain.replace(srgb, other), "a.jp2")
+    assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == 1
+    longer, at = struct.pack(">I", 45 + 15) + b"jp2h", plain.index(b"\0\0\0\x2djp2h")
+    for first, second, said in ((srgb, other, 0), (other, srgb, 1)):  # the first counts
+        load(plain.replace(srgb, first + second).replace(plain[at : at + 8], longer), f"{said}.jp2")
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said
+    long = plain.replace(srgb, other).replace(plain[at : at + 8], b"\0\0\0\1jp2h" + struct.pack(">Q", 45 + 8))
+    load(long, "long.jp2")
     assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == 1
 
 
@@ -249,6 +280,27 @@ def test_the_size_has_no_say_in_what_white_is_in_floating_point(load, tmp_path):
         for size in (64, 100, 200):
             loaded = to_uint8(load_image(tmp_path / f"{white}.tif", size))
             assert loaded.max() == 255 and loaded.mean() == pytest.approx(153, abs=1), (white, size)
+
+
+@pytest.mark.parametrize(("light", "said"), [(1.0, 0), (255.0, 0), (10.0, 1), (360.0, 1), (3.9, 1)])
+def test_what_is_taken_for_white_of_doubtful_numbers_is_said(load, capsys, light, said):
+    ramp = np.linspace(0, light, 120, dtype=np.float32)[np.newaxis].repeat(80, axis=0)
+    load(Image.fromarray(ramp), "a.tif")
+    assert capsys.readouterr().out.count("is taken for white of its floating-point numbers.") == said
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_an_error_like_others(tmp_path):
+    """And not the end of the process, as it would be if the file were mapped into the memory."""
+    content = content_of(Image.effect_noise((600, 400), 90), "PNG")
+    (tmp_path / "a.png").write_bytes(content)
+    program = f"""
+        from nst.decode import open_picture, to_rgb
+
+        with open_picture({str(tmp_path / "a.png")!r}) as opened:
+            open({str(tmp_path / "a.png")!r}, "wb").close()
+            print(to_rgb(opened, (60, 40), "white")[0].size)
+    """
+    assert run_python(program).stdout.strip() == "(60, 40)"
 
 
 def test_a_turn_that_stands_in_xmp_alone_is_none(load):
@@ -280,6 +332,9 @@ def test_a_grey_profile_of_a_grey_picture_that_comes_in_colour(load, capsys):
     profile = head.ljust(128, b"\0") + table + curve + white
     grey = load(content_of(flat("L", 64), "AVIF", icc_profile=profile, quality=100), "a.avif")
     assert np.abs(grey - 137).max() <= 3 and capsys.readouterr().out == ""
+    coloured = load(CORNER, "b.png", icc_profile=profile)
+    assert np.array_equal(coloured, np.asarray(CORNER))
+    assert capsys.readouterr().out.count("its colour profile cannot be used and is left out.") == 1
 
 
 def test_a_damaged_profile_of_a_png_is_left_out_and_named(load, capsys):
@@ -290,7 +345,7 @@ def test_a_damaged_profile_of_a_png_is_left_out_and_named(load, capsys):
         assert capsys.readouterr().out.count("its colour profile cannot be used and is left out.") == 1
 
 
-@pytest.mark.parametrize("profile", [b"no profile", b"x" * 2_000_000])
+@pytest.mark.parametrize("profile", [b"no profile", b"x" * 2_000_000, bytes(16) + b"\xff" * 4 + bytes(200)])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_a_profile_that_is_left_out_is_named_once(load, capsys, kind, profile):
     for _ in range(2):
@@ -349,9 +404,13 @@ def test_transparent_colours_are_white(load):
         assert (pixels[20, 5] == BLUE).all() and (pixels[20, 100] == WHITE).all()
     pixels = load(CORNER, transparency=RED)
     assert (pixels[20, 5] == BLUE).all() and (pixels[60] == WHITE).all()
-    deep = [struct.pack(">HHH", *colour) * 120 for colour in ((3000, 40000, 1), (40000, 40000, 5))]
+
+
+def test_a_transparent_colour_of_16_bits_is_left_out_and_named(load, capsys):
+    deep = [struct.pack(">HHH", *colour) * 120 for colour in ((3000, 40000, 1), (3001, 40000, 5))]
     pixels = load(png(16, *deep, chunk(b"tRNS", struct.pack(">HHH", 3000, 40000, 1)), colour=2))
-    assert (pixels[:38] == 255).all() and (pixels[42:] == (156, 156, 0)).all()
+    assert (pixels == (11, 156, 0)).all(), "which Pillow cannot tell apart"
+    assert "a.png: its transparent colour cannot be used and is left out." in capsys.readouterr().out
 
 
 def test_more_transparencies_than_colours_refuse_no_png(load):
@@ -429,6 +488,9 @@ def test_native_code_says_nothing_past_the_message(load, capfd):
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an HEIC picture.* Convert it to JPEG: "),
         (b"8BPS\0\1" + b"\0" * 99, "is a Photoshop document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{ } loop\n", "is a PostScript or PDF document"),
+        (b"\xef\xbb\xbf<!-- a page -->", "is a web page or an SVG drawing"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + b"\0" * 99, "is a PNG for iPhone apps alone"),
+        (tiff(shorts(1, 2), shorts(3, 2), (16,) * 2, 1, _338=2), "is a TIFF file of a rare kind, .* or damaged"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "is no picture that Pillow can read"),
         (b"  <svg>", "is a web page or an SVG drawing"),
         (b"", "is empty. Copy or download it again"),

@@ -504,8 +504,9 @@ def test_names_of_uploads_lead_nowhere_else(pictures, picture, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.txt", b"...", "^x.txt is no picture by its name. It must end in one of .jpg, .jpeg, .png"),
-        ("..", b"...", "is no picture by its name"),
+        ("x.txt", b"GIF", "^x.txt is a picture, but not by its name. It must end in .jpg, .png or the like"),
+        ("..", b"...", "is no picture that Pillow can read"),
+        ("IMG_1.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an HEIC picture, .* Convert it to JPEG"),
         ("x.jpg", b"", "images.x.jpg is empty. Copy or download it again"),
         ("C:\\Temp\\x.png", b"\x89PNG", "images.x.png is no picture that Pillow can read"),
         ("long.png", None, "images.long.png is 660×60: longer than 1:10"),
@@ -516,6 +517,7 @@ def test_what_is_no_usable_picture_is_not_kept(pictures, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(nst.panel, "PICTURES", pictures.relative_to(tmp_path))
     content = bytes_of(tf.zeros((60, 660, 3))) if content is None else content
+    content = bytes_of(tf.zeros((60, 66, 3)), "GIF") if content == b"GIF" else content
     before = {*tmp_path.rglob("*")}
     with pytest.raises(nst_utils.ImageError, match=message) as error:
         keep_picture(name, content)

@@ -92,6 +92,8 @@ def test_plan_of_sizes():
     assert plan((120, 1200), IMAGE_SIZE=1200)[0] == (424, 200), "at 300 its short side has 30 pixels: too few"
     with pytest.raises(nst_utils.SettingsError, match="SIZES begins with 200.*Begin with 320 or more"):
         plan((120, 1200), IMAGE_SIZE=1200, SIZES=[200, 1200])
+    with pytest.raises(nst_utils.SettingsError, match="SIZES begins with 312.*Begin with 320 or more"):
+        plan((34, 340), IMAGE_SIZE=340, SIZES=[312, 340])
 
 
 # ---- stopped
