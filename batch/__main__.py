@@ -28,7 +28,7 @@ NEEDED = ("cloudpickle", "distributed")  # from requirements.txt in this folder
 
 def read_options(arguments=None):
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m batch", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m batch", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("--content", nargs="+", default=[], metavar="PICTURE", help="photos, folders, or patterns like 'photos/*.jpg'")
     add("--style", nargs="+", default=[], metavar="PICTURE", help="paintings, likewise")
@@ -42,6 +42,8 @@ def read_options(arguments=None):
     options = parser.parse_args(arguments)
     if options.workers is not None and options.workers < 1:
         parser.error("--workers must be 1 or more")
+    if options.scheduler == "":
+        parser.error("--scheduler needs an address")
     return options
 
 
@@ -52,7 +54,7 @@ def plan(options):
         saved = lesson.settings()
     except SettingsError as error:
         return None, [str(error)]
-    given, problems = read_grid(saved, options.content, options.style, options.set)
+    given, problems = read_grid(saved, options.content, options.style, options.set, without=options.output)
     jobs, more = plan_jobs(saved, given, options.chain)
     if problems or more:
         return None, [*problems, *more]
@@ -88,17 +90,18 @@ def main():
         print("\n".join(["Nothing was started:", *jobs]), file=sys.stderr)
         return 2
 
-    progress = None
+    progress, well, give_back = None, False, None
     try:
         # Imported here, since they take seconds: what cannot work has been said before.
         from batch.client import check_jobs, connect, first_to_paint, local_cluster, make_kit, paint_all
         from batch.gallery import Gallery
         from batch.progress import Progress
-        from batch.records import Paintings
+        from batch.records import Paintings, take_folder
 
         if wrong := check_jobs(jobs):
             raise RunError(f"Nothing was started: {wrong}")
         kit, weights, weights_sha256 = make_kit(lesson, jobs[0].settings.WEIGHTS)
+        give_back = take_folder(options.output)
         paintings = Paintings(options.output, lesson, weights_sha256)
         progress = Progress(sum(1 + len(job.chain) for job in jobs), Gallery(paintings), options.output / "batch.log")
         missing = [job for job in (first_to_paint(job, paintings, progress) for job in jobs) if job]
@@ -115,12 +118,15 @@ def main():
         raise
     finally:
         if progress:
-            progress.close()
-    return 1 if progress.failures else 0
+            well = progress.close()
+        if give_back:
+            give_back()
+    return 0 if well else 1
 
 
 if __name__ == "__main__":
     open_streams()
-    sys.stdout = _Console(sys.stdout.buffer, sys.stdout.encoding, "replace", line_buffering=sys.stdout.isatty())
+    encoding, lines = sys.stdout.encoding, sys.stdout.isatty()
+    sys.stdout = _Console(sys.stdout.detach(), encoding, "replace", line_buffering=lines)
     with on_stop_signals(_stop):
         sys.exit(main())

@@ -68,10 +68,11 @@ def connect(address):
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what matters of it is said in plain words
     try:
         return Client(address, timeout=SECONDS_TO_CONNECT)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each kind of address has errors of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"There is no Dask scheduler at {address} ({str(error).splitlines()[0]}). Start one with: dask scheduler, "
-            "or leave --scheduler away to paint on this machine."
+            f"There is no Dask scheduler at {address} ({reason}). Start one with: dask scheduler, or leave --scheduler "
+            "away to paint on this machine."
         ) from None
 
 
@@ -108,7 +109,13 @@ def paint_all(client, jobs, paintings, kit, watch):
     kit, lesson, weights = kit
     _forget_left_behind(client)
     name = f"nst-{client.id}"
-    client.register_plugin(batch.worker.Studio(kit, lesson, name), name=name)
+    try:
+        client.register_plugin(batch.worker.Studio(kit, lesson, name), name=name)
+    except OSError as error:
+        raise RunError(
+            f"A worker cannot keep what it needs, some {len(kit) / 1e6:.0f} MB: {error.strerror or error}. Make room "
+            "in its temporary folder, or set TMPDIR to another."
+        ) from None
 
     def paint(*job):  # it stands here, since Dask sends by value what has no name
         return get_worker().plugins[name].paint(*job)
@@ -116,7 +123,7 @@ def paint_all(client, jobs, paintings, kit, watch):
     def hear(event):
         _, facts = event
         if facts.get("action") == "remove-worker":
-            watch.say(f"lost      {facts['worker']}: what it painted goes to another worker")
+            watch.say(f"lost      {facts['worker']}: what it painted goes to another, as soon as there is one")
         elif facts.get("job") in running:
             watch.began(running[facts["job"]][0], facts["worker"])
 
@@ -182,6 +189,10 @@ def _outcome(future):
         raise RunError("The scheduler has gone, and the jobs with it. Start the batch again: it goes on.")
     if (error := future.exception()) is None:
         return future.result()
+    if type(error).__name__ == "KilledWorker":
+        return (
+            "It was given up, since each of the workers that had it has died: for want of memory, or ended by someone."
+        )
     return str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
 
 
@@ -209,5 +220,5 @@ def first_to_paint(job, paintings, watch):
 def fail(job, message, watch):
     """Tell that a job cannot be painted, and with it the rest of its chain."""
     watch.failed(job, message)
-    for link in job.chain:
-        watch.failed(link, f"it begins with {job.settings.CONTENT_IMAGE}, which failed: {message}")
+    for before, link in zip((job, *job.chain), job.chain, strict=False):
+        watch.failed(link, f"it begins with the picture of {before.settings.CONTENT_IMAGE}, which failed.")

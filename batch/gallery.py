@@ -15,7 +15,7 @@ from urllib.parse import quote
 from jinja2 import Template
 from PIL import Image
 
-from batch.jobs import by_number
+from batch.jobs import DECIMAL, by_number
 from batch.records import PICTURE, described_files, sha256_of
 from nst.files import write_file
 from nst.images import load_image, to_uint8
@@ -70,7 +70,7 @@ class Gallery:
         template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True)
         page = template.render(
             count=count,
-            columns=dict(sorted(columns.items(), key=lambda item: [by_number(text) for text in item[1]])),
+            columns=dict(sorted(columns.items(), key=lambda item: [by_number(text, DECIMAL) for text in item[1]])),
             photos=sorted({p.photo for p in paintings}, key=lambda path: (by_number(names[path].lower()), path)),
             cells=cells,
             names=names,

@@ -23,6 +23,9 @@ NOT_IN_A_BATCH = {
 }
 
 
+DECIMAL = r"(\d+(?:\.\d+)?(?:e-?\d+)?)"
+
+
 @dataclass
 class Job:
     """A picture to be painted.
@@ -37,26 +40,27 @@ class Job:
     error: str = ""
 
 
-def read_grid(saved, content, style, assignments, environ=os.environ):
+def read_grid(saved, content, style, assignments, environ=os.environ, without=None):
     """Return a dict of setting to list of values, and a list of messages that say what of it cannot work.
 
     saved is a dict of the lesson's settings; content and style are lists of paths, folders and patterns such as
-    "photos/*.jpg", and assignments of texts "NAME=value", whose values are Python literals.
+    "photos/*.jpg", and assignments of texts "NAME=value", whose values are Python literals. In the folder without
+    patterns find nothing: it is that of the results.
     """
     grid, problems = {}, []
     for name, patterns in (("CONTENT_IMAGE", content), ("STYLE_IMAGE", style)):
         for pattern in patterns:
-            paths = list(map(_shortest, _find(os.path.expanduser(pattern))))
+            paths = list(map(_shortest, _find(os.path.expanduser(pattern), without)))
             grid.setdefault(name, []).extend(paths)
             if not paths:
                 problems.append(f"{pattern}: there is no such picture, or none in this folder.{_near(pattern)}")
     for name, why in NOT_IN_A_BATCH.items():
         given = [f"NST_{name}"] if environ.get(f"NST_{name}") else []
-        given += [f"--set {text}" for text in assignments if text.startswith(f"{name}=")]
+        given += [f"--set {text}" for text in assignments if text.partition("=")[0].strip() == name]
         problems += [f"{text}: not in a batch; {why}." for text in given]
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
-        if not equals:
+        if not (name and equals):
             problems.append(f"--set {assignment}: write NAME=value.")
         elif name not in saved:
             problems.append(f"--set {assignment}: {_decide(saved, {name: None})[1]}")
@@ -65,7 +69,7 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
                 grid.setdefault(name, []).append(ast.literal_eval(text))
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 quoted = f"A text needs quotes, which the shell must leave alone: --set {name}='\"{text}\"'."
-                example = quoted if isinstance(saved[name], str) else f"For instance: --set '{name}={saved[name]!r}'."
+                example = quoted if isinstance(saved[name], str) else f'For instance: --set "{name}={saved[name]!r}".'
                 problems.append(f"--set {assignment}: the value must be a Python literal. {example}")
     grid = {name: _each_once(values) for name, values in grid.items() if values}
     if len(grid.get("WEIGHTS", [])) > 1:
@@ -73,22 +77,36 @@ def read_grid(saved, content, style, assignments, environ=os.environ):
     return grid, problems
 
 
-def _find(pattern):
+def _find(pattern, without):
     """Return the pictures that a path, a folder or a pattern names, in the order of their numbers."""
     if os.path.isdir(pattern):
         there = sorted(glob.glob(os.path.join(glob.escape(pattern), "*")), key=by_number)
-        paths = [path for path in there if os.path.splitext(path)[1][1:].lower() in PICTURES.split()]
-        if left := [os.path.basename(path) for path in there if path not in paths]:
-            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-            print(f"{pattern}: passed over, since they have no picture's name: {', '.join(left[:5])}{more}.")
-    elif os.path.exists(pattern):
-        return [pattern]
+        folders = [path for path in there if os.path.isdir(path)]
+        others = [path for path in there if os.path.splitext(path)[1][1:].lower() not in PICTURES.split()]
+        _pass_over(pattern, "they are folders: name them, too, or all pictures in them, as **/*.jpg", folders)
+        _pass_over(pattern, "they have no picture's name", [path for path in others if path not in folders])
+        paths = [path for path in there if path not in others and path not in folders]
+    elif os.path.exists(pattern) or not pattern:
+        return [pattern] * bool(pattern)
     else:
         stem, suffix = os.path.splitext(pattern)
         if re.fullmatch(r"\.[A-Za-z0-9]+", suffix):  # *.jpg is *.JPG, too
             suffix = re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", suffix)
-        paths = glob.glob(stem + suffix, recursive=True)
+        paths = glob.glob(stem + suffix, recursive=True) or glob.glob(stem.replace("[", "[[]") + suffix, recursive=True)
+        paths = [path for path in paths if not os.path.isdir(path) and not (without and _is_in(path, without))]
+    _pass_over(pattern, "they lead nowhere", [path for path in paths if not os.path.isfile(path)])
     return sorted(filter(os.path.isfile, paths), key=by_number)
+
+
+def _is_in(path, folder):
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+
+
+def _pass_over(pattern, why, paths):
+    """Print the names of what a folder or a pattern holds that is not painted."""
+    names = ", ".join(map(os.path.basename, paths[:5])) + f" and {len(paths) - 5} more" * (len(paths) > 5)
+    if paths:
+        print(f"{pattern}: passed over, since {why}: {names}.")
 
 
 def _near(pattern):
@@ -109,13 +127,14 @@ def _shortest(path):
     return short if os.path.exists(short) and os.path.samefile(short, path) else path  # a link's .. leads elsewhere
 
 
-def by_number(text):
-    """Return what sorts texts as people do: frame_10 after frame_9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+def by_number(text, number=r"(\d+)"):
+    """Return what sorts texts as people do: frame_10 after frame_9. With DECIMAL as number also 0.04 before 0.2."""
+    return [(float(part), "") if i % 2 else (-1, part) for i, part in enumerate(re.split(number, text))]
 
 
 def _each_once(values):
-    return list({repr(value + 0.0 if type(value) is int else value): value for value in values}.values())
+    """Return values, 1 and 1.0 once."""
+    return list({repr(int(v) if isinstance(v, float) and v.is_integer() else v): v for v in values}.values())
 
 
 def plan_jobs(saved, given, chain=False):

@@ -79,14 +79,16 @@ class Progress:
         self._open_line = True
 
     def close(self):
-        """Write the gallery, and say what failed."""
+        """Write the gallery, and say what failed; return whether all is well."""
+        wrong = ""
         try:
             self._gallery.write(self.failures)
         except RunError as error:
-            self.say(str(error))
+            wrong = str(error)
         self.say(f"{self._painted} painted, {self._skipped} there already, {len(self.failures)} failed.")
         for job, message in self.failures:
             self.say(f"{job.name}: {message}")
-        self.say(f"Gallery: {self._gallery.path}")
+        self.say(wrong or f"Gallery: {self._gallery.path}")
         with contextlib.suppress(OSError):
             self._log.close()
+        return not (wrong or self.failures)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batch.jobs import input_files
 from nst.errors import ImageError, RunError
-from nst.files import write_file
+from nst.files import lock, write_file
 from nst.settings import from_record
 
 RECORD = "settings.json"
@@ -20,8 +20,17 @@ PICTURE = "generated_image.png"
 TEMPORARY = ".nst-{}.part"
 
 
+def take_folder(output):
+    """Make the folder of a batch, and return the function that gives it back: until then no other batch gets it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{output} could not be made: {error.strerror}. Set --output to another folder.") from None
+    return lock(output)
+
+
 class Paintings:
-    """The finished runs in a folder, output, which is made if it is not there, and which of them count today.
+    """The finished runs in a folder, output, and which of them count today.
 
     Those count that a Lesson as it is now has painted with the weights of a sha256. facts is a dict of pathlib.Path of
     each run's folder to its record, the content of settings.json, oldest first.
@@ -30,10 +39,6 @@ class Paintings:
     def __init__(self, output, lesson, weights_sha256):
         self.output, self._cells, self._weights = output, lesson.sha256, weights_sha256
         self.facts, self._by_settings, self._names = {}, {}, list(lesson.settings())
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{output} could not be made: {error.strerror}. Set --output to another folder.") from None
         for leftover in output.glob(TEMPORARY.format("*")):  # of a batch that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         records = output.glob(f"*/{RECORD}")

@@ -1,5 +1,6 @@
 """Where in a reader's own functions an error came up, in a few lines instead of TensorFlow's forty."""
 
+import linecache
 import re
 import traceback
 from pathlib import Path
@@ -18,6 +19,8 @@ HINTS = {  # what is read in an error: what it is likely to mean
     "None": "None comes from a function that returns nothing, or is the gradient of what does not depend on it.",
     "No gradients": "The cost must depend on the picture, and be computed within the tape. tape.gradient takes the "
     "cost first, then the picture.",
+    "iterate over a scalar": "One number is there where several are wanted: a step returns all costs of run.record.",
+    "tuple.index": "There is no such layer in this network: run.network.layer_names are its names.",
     "_unique_id": "Each pair is (gradient, variable).",
     "ymbolic": "A step becomes a graph: compute with TensorFlow alone, without float(), NumPy or .numpy().",
 }
@@ -53,20 +56,24 @@ def own_error(error):
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     metadata = getattr(error, "ag_error_metadata", None)  # of an error in a graph
-    place = _in_graph(metadata) if metadata else _in_eager(error)
+    kind, message = type(error).__name__, str(error)
+    if message.startswith("Graph execution error"):
+        place, message = _in_running_graph(message)
+    else:
+        place = _in_graph(metadata) if metadata else _in_eager(error)
     if place is None:
         return None
-    function, number, line = place
-    kind, message = type(error).__name__, str(error)
+    file, function, number, line = place
     if metadata:
         kind, _, message = metadata.cause_message.partition(": ")
     if isinstance(error, NotImplementedError) and message.startswith("write "):  # as the exercise says it
         return RunError(message)
     inside = [f.f_locals for f in frames if f.f_code.co_name in (function, OF_AUTOGRAPH + function)]
     values = inside[-1] if inside else {}  # TensorFlow has raised some errors anew
-    names = dict.fromkeys(re.findall(r"\w+", line))
+    names = dict.fromkeys(re.findall(r"\w+", re.sub(r"^[\w, ]+ = ", "", line)))  # without what gets a value
     at_hand = [f"{name} {brief}" for name in names if name in values and (brief := _brief(values[name]))]
     where = f"line {number} of the cell" if function == MODULE else f"{function}, line {number} of its cell"
+    where = f"{function}, line {number} of {Path(file).name}" if Path(file).is_file() else where
     lines = [f"In {where}:\n    {line}\n{kind}: {_shortened(message)}"]
     lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
     lines += [hint for word, hint in HINTS.items() if word in message]
@@ -74,33 +81,52 @@ def own_error(error):
 
 
 def _in_eager(error):
-    """Return the innermost function of a cell, the number of its line, and the line."""
+    """Return the file of the innermost function of a cell, its name, the number of its line, and the line."""
     walked = list(traceback.walk_tb(error.__traceback__))
     entries = [entry for entry in walked if entry[0].f_globals.get("__name__") == "__main__"]
-    if not entries or (entries[-1][0].f_code.co_name == MODULE and entries[-1] != walked[-1]):
+    if not entries:
         return None
+    within = walked[walked.index(entries[-1]) + 1 :]
+    of_libraries = all("site-packages" in frame.f_code.co_filename for frame, _ in within)
+    if entries[-1][0].f_code.co_name == MODULE and not of_libraries:
+        return None  # it came up in the helpers
     (summary,) = traceback.StackSummary.extract(entries[-1:])
-    return summary.name, summary.lineno, summary.line
+    return summary.filename, summary.name, summary.lineno, summary.line
 
 
 def _in_graph(metadata):
     """The same of an error in a graph, whose functions tf.function has rewritten."""
     for info in metadata.translated_stack:  # the innermost first
         if info.is_converted and not Path(info.filename).is_relative_to(HOUSE):
-            return info.function_name, info.lineno, info.code.strip()
+            return info.filename, info.function_name or "a lambda", info.lineno, info.code.strip()
     return None
+
+
+def _in_running_graph(text):
+    """The same of an error that came up when a graph ran, which TensorFlow tells in a text, and what is said of it."""
+    place = None
+    for told in text.splitlines()[3:]:  # frames from the outermost to the innermost, then what is wrong
+        if frame := re.match(r'  File "(.+)", line (\d+), in (.+)', told):
+            file, number, function = frame[1], int(frame[2]), frame[3]
+            if not Path(file).is_relative_to(HOUSE) and "site-packages" not in file:
+                place = file, function, number, linecache.getline(file, number).strip()
+        elif told.strip():
+            return place, told
+    return place, text
 
 
 def _shortened(message):
     """Return the first sentence or so of an error of TensorFlow, without the names of its nodes."""
     message = re.sub(r"\{\{.*?\}\}( = \S+\[.*?\])?", "", message.strip().splitlines()[0] if message else "")
+    message = re.sub(r"(\w+\.<locals>\.)+(tf__)?", "", message)
     return re.sub(r" \[Op:.*", "", message).strip()[:300]
 
 
 def _brief(value):
     """Return a value in a word: its shape or what it is; None for what a word does not say."""
     if isinstance(value, (tf.Tensor, tf.Variable, np.ndarray)):  # what a graph has not assigned has any attribute
-        return str(tuple(value.shape)) if value.shape else "(a number)"
+        shape = tf.TensorShape(value.shape)
+        return str(tuple(shape)) if shape.rank else "(a number)" if shape.rank == 0 else None
     if isinstance(value, (list, tuple)):
         return f"({type(value).__name__} of {len(value)})"
     return repr(value) if value is None or isinstance(value, (int, float, str)) else None

@@ -27,6 +27,14 @@ VALUE = (
     "end, without float(), .numpy() or NumPy."
 )
 SHAPES = "hape|imensions|ncompatible|No gradients|None values"  # in an error: what a hint on shapes or gradients is for
+STEP_HINTS = (
+    (
+        "No gradients|None values",
+        "Without a gradient there is no step: the costs must be computed within the tape, from generated_image.",
+    ),
+    (r"zip\(\)", "The layers are the run's: hand over run.settings.STYLE_LAYERS."),
+    ("hape|imensions|ncompatible", "a_C and a_S are what run.look saw of the photo and of the painting."),
+)
 RATE = 0.02  # of the step that is tried: far enough for some pixels to leave the range from 0 to 1
 
 
@@ -64,8 +72,8 @@ def _right():
         return Lesson().run(train=False)
 
 
-def _call(function, arguments, fails=""):
-    """Return what a function returns, or raise what its failure means."""
+def _call(function, arguments, hints=()):
+    """Return what a function returns, or raise what its failure means; hints are pairs of a pattern and a text."""
     try:
         return function(*arguments)
     except NotImplementedError as error:
@@ -75,7 +83,8 @@ def _call(function, arguments, fails=""):
         raise CheckError(f"{first}. If you have: the line that raises must go, and the cell be run again.") from None
     except Exception as error:
         text = str(own_error(error) or f"{type(error).__name__}: {error}")
-        raise CheckError("\n".join([text, *[fails] * bool(fails and re.search(SHAPES, text))])) from None
+        found = [hint for pattern, hint in hints if hint and re.search(pattern, text)]
+        raise CheckError("\n".join([text, *found])) from None
 
 
 def _check_cost(name, namespace):
@@ -87,7 +96,7 @@ def _check_cost(name, namespace):
         tensors = [tensor for tensor in tf.nest.flatten(arguments) if tf.is_tensor(tensor)]
         with tf.GradientTape() as tape:
             tape.watch(tensors)
-            answer = _call(function, arguments, trial.fails)
+            answer = _call(function, arguments, [(SHAPES, trial.fails)])
         _compare(answer, right[name](*arguments), trial.mistakes)
         gradients = [gradient for gradient in tape.gradient(answer, tensors) if gradient is not None]
         if not gradients:
@@ -187,8 +196,14 @@ def _check_step(namespace):
 def _step(function, run):
     """Return the picture after a step, what the step returns, and the optimizer."""
     variable, optimizer = tf.Variable(run.start), tf.keras.optimizers.SGD(RATE)
-    fails = "Without a gradient there is no step: the costs must be computed within the tape, from generated_image."
-    answer = _call(function, (run, variable, run.a_C, run.a_S, optimizer), fails)
+    try:
+        answer = _call(function, (run, variable, run.a_C, run.a_S, optimizer), STEP_HINTS)
+    except CheckError:
+        if "look" in function.__code__.co_names:
+            raise
+        raise CheckError(
+            "The picture is looked at by run.look, whose network, tiles and masks are the run's."
+        ) from None
     return variable.numpy(), answer, optimizer
 
 

@@ -58,8 +58,9 @@ def _values(name, value):
     if isinstance(value, dict):
         return {str(title): one for title, one in value.items()}
     value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy
+    value = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else value  # such as range(3)
     setting = SETTINGS.get(name)
-    if not isinstance(value, (list, tuple)) or (setting and isinstance(setting.default, list)):
+    if not isinstance(value, list) or (setting and isinstance(setting.default, list)):
         return None
     if setting and list in setting.kinds and any(isinstance(one, (list, tuple)) for one in value):
         return None  # one list of pairs

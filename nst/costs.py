@@ -1,6 +1,7 @@
 """What a lesson hands over to be trained, and its costs: each a finite number that a picture changes, or a sentence."""
 
 import math
+import numbers
 
 from nst.backend import tf
 from nst.errors import RunError
@@ -9,17 +10,22 @@ WEIGHTS = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
 ENORMOUS = 1e6  # a weight from which on it is the likely cause, not a function
 
 
-def as_numbers(costs):
+def as_numbers(costs, history):
     """Return a dict of name to float of costs.
 
     Args:
         costs: dict of name to scalar, the sum of the others first: of these is told first what is wrong.
+        history: list of rows of the epochs before.
 
     Raises:
-        RunError: one is None, or more than one number.
+        RunError: one is None, or more than one number, or the names are not those of before.
     """
-    numbers = {name: _as_number(name, cost) for name, cost in reversed(costs.items())}
-    return {name: numbers[name] for name in costs}
+    if taken := {"epoch", "seconds"} & costs.keys():
+        raise RunError(f"run.record counts by itself: leave {' and '.join(sorted(taken))} out.")
+    if history and (before := costs_of(history[-1])).keys() != costs.keys():
+        raise RunError(f"run.record gets {', '.join(costs)}, and got {', '.join(before)} in the epoch before.")
+    found = {name: _as_number(name, cost) for name, cost in reversed(costs.items())}
+    return {name: found[name] for name in costs}
 
 
 def _as_number(name, cost):
@@ -32,6 +38,15 @@ def _as_number(name, cost):
         raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
 
 
+def check_plan(plan, name):
+    """Look whether a plan is a list of (size, epochs), whole numbers; name is the function's. RunError: it is not."""
+    pairs = plan if isinstance(plan, (list, tuple)) and plan else [None]
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs) or not all(
+        isinstance(number, numbers.Integral) and number > 0 for pair in pairs for number in pair
+    ):
+        raise RunError(f"{name} returns {plan}: it must return a list of (size, epochs), whole numbers above 0.")
+
+
 def check_trained(variables, optimizer, picture, shape):
     """Look whether what a lesson wants to train can be trained, and what is made of it is an image of a shape.
 
@@ -40,8 +55,13 @@ def check_trained(variables, optimizer, picture, shape):
     """
     if not all(isinstance(variable, tf.Variable) for variable in variables):
         raise RunError("What is painted must be a tf.Variable: generated_image = tf.Variable(size.start).")
-    if optimizer is None or isinstance(optimizer, type):
-        raise RunError(f"The optimizer is {optimizer}: its function must return one, as tf.keras.optimizers.Adam().")
+    if not any(variable.trainable for variable in variables):
+        raise RunError("What is painted cannot be trained: leave trainable=False away.")
+    if isinstance(optimizer, type) or not isinstance(getattr(optimizer, "variables", None), (list, tuple)):
+        what = optimizer if isinstance(optimizer, (type, str)) else type(optimizer).__name__
+        raise RunError(f"The optimizer is {what}: its function must return one, as tf.keras.optimizers.Adam().")
+    if not callable(picture):
+        raise RunError("picture must be a function that returns the image: leave the brackets after its name away.")
     if (found := getattr(image := picture(), "shape", None)) != shape:
         name = getattr(getattr(picture, "func", picture), "__name__", "picture").replace("<lambda>", "picture")
         what = f"an image of shape {tuple(found)}" if found else type(image).__name__

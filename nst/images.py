@@ -70,7 +70,7 @@ def scaled_size(path, size, enlarge=True):
     if round(short * size / long) < MIN_SIDE:
         raise ImageError(
             f"{path} gets a short side of {round(short * size / long)} pixels, {MIN_SIDE} are the least. "
-            f"Set IMAGE_SIZE = {least} or more."
+            f"IMAGE_SIZE, or the first of SIZES, must be {least} or more."
         )
     return round(height * size / long), round(width * size / long)
 

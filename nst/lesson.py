@@ -38,6 +38,8 @@ class Lesson:
     """
 
     def __init__(self, path=None):
+        if not isinstance(path, (str, os.PathLike, type(None))):
+            raise SettingsError(f"A lesson is named by the path of its notebook, a text in quotes, not {path!r}.")
         named = Path(path or ROOT / FIRST)
         self.path = next((p for p in (named, ROOT / named) if os.path.isfile(p)), named)
         self.name = self.path.name

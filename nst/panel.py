@@ -85,7 +85,10 @@ class Panel:
         self._picture = widgets.Image(format="jpeg", layout=widgets.Layout(width=WIDTH, object_fit="contain"))
         buttons = [self._run_button, self._stop_button, self._go_on_button, self._upload, widgets.HTML(ADD)]
         self._turned = widgets.VBox(layout=widgets.Layout(overflow="visible"))
-        left = widgets.VBox([self._turned, widgets.HBox(buttons), self._status], layout=widgets.Layout(width="360px"))
+        left = widgets.VBox(
+            [self._turned, widgets.HBox(buttons, layout=widgets.Layout(width="344px")), self._status],
+            layout=widgets.Layout(width="360px"),
+        )
         self.widget = widgets.HBox([left, self._picture], layout=widgets.Layout(flex_flow="row wrap", gap="16px"))
         self._take(lesson, settings, {})
         self._show(load_image(self._decided.CONTENT_IMAGE, SHOWN))

@@ -11,7 +11,7 @@ from nst.backend import device, graphs_forgotten, keras, tf
 from nst.blame import explain
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import as_numbers, check_trained, not_finite, unmoved
+from nst.costs import as_numbers, check_plan, check_trained, not_finite, unmoved
 from nst.errors import RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
@@ -74,9 +74,8 @@ class Run:
             settings = settings_of_run(self._checkpoint["facts"], settings)
         self.settings, self._make_network, self._reduce = settings, network, reduce or (lambda a: a)
         self._shapes = check_sources(settings)
-        if not (planned := plan(settings, self._shapes)):
-            raise RunError(f"{plan.__name__} returns {planned}: it must return a list of (size, epochs).")
-        self.plan = planned
+        self.plan = plan(settings, self._shapes)
+        check_plan(self.plan, plan.__name__)
         self._epochs = sum(epochs for _, epochs in self.plan)
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self._records = self._sources = self._painted = self._variables = None
@@ -119,6 +118,8 @@ class Run:
 
     @functools.cached_property
     def network(self):  # noqa: D102
+        if isinstance(self._make_network, keras.Model):
+            raise RunError("Run takes the function that makes the network, such as load_network, not what it returns.")
         network, make = self._make_network(self.settings), getattr(self._make_network, "__name__", "load_network")
         if not isinstance(network, keras.Model):
             raise RunError(f"{make} returned {type(network).__name__}: it must return what get_layer_outputs returns.")
@@ -140,8 +141,10 @@ class Run:
             reduce makes of all layers but the last stands in their place; with STYLE_MASKS that of each mask,
             (n_masks, …), if it is a mean.
         """
-        if len(image.shape) != 4:
-            raise RunError(f"An image has the shape (1, H, W, 3), and this one {tuple(image.shape)}.")
+        shape = getattr(image, "shape", ())
+        if len(shape) != 4:
+            found = f"this one {tuple(shape)}" if shape else f"this is a {type(image).__name__}"
+            raise RunError(f"An image has the shape (1, H, W, 3), and {found}.")
         return self._look(image, self._guides)
 
     def look_at_style(self, style_images):
@@ -169,6 +172,8 @@ class Run:
         for number, (length, epochs) in enumerate(self.plan):
             begin, self._end = self._end, self._end + epochs
             last = self._end == self._epochs
+            if self._variables is not None and len(self.history) < begin and not self._stop.is_set():
+                raise RunError("The loop over epochs was left before its end. To end a run early, call run.stop().")
             done = before and (number < before["size"] or (len(self.history) >= self._end and not last))
             if done or (self._stop.is_set() and self._variables is not None):  # the first is always begun
                 continue
@@ -194,7 +199,7 @@ class Run:
                 when None the first variable is the image.
         """
         variables = list(variables) if isinstance(variables, (list, tuple)) else [variables]
-        picture = picture or (lambda: tf.convert_to_tensor(variables[0]))
+        picture = (lambda: tf.convert_to_tensor(variables[0])) if picture is None else picture
         check_trained(variables, optimizer, picture, self._start.shape)
         self._variables, self._optimizer, self._image = variables, optimizer, picture
         self._painted = self._sources  # of this image's size, also when the next size has begun
@@ -219,7 +224,7 @@ class Run:
         Args:
             **costs: scalars by name, the same in each epoch; the first is what is minimised, such as J.
         """
-        costs = as_numbers(costs)  # waits for the step to end
+        costs = as_numbers(costs, self.history)  # waits for the step to end
         total = float(tf.reduce_sum(self.generated_image))  # a ReLU makes zero of NaN: costs alone do not show it
         if not all(map(math.isfinite, (*costs.values(), total))):
             epoch, checkpoint = len(self.history), read_checkpoint(self.folder)

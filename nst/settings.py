@@ -3,6 +3,7 @@
 import ast
 import difflib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Settings(dict):
             return self[name]
         if name in SETTINGS:
             return SETTINGS[name].default
-        if name.isupper():
+        if name.isupper() or name.upper() in SETTINGS:
             raise SettingsError(f"{name} is no setting of this lesson.{_do_you_mean(name, self)}")
         raise AttributeError(name)
 
@@ -51,7 +52,8 @@ def read_settings(namespace):
     """
     cells = namespace.get("In", ())
     check_names(cells)
-    for name in sorted({name for cell in cells for name in _plain_names(cell) - SETTINGS.keys() if name.isupper()}):
+    apart = [names for names, right, before in _assigned(cells) if not right and not before]  # others are looked at
+    for name in sorted({name for names in apart for name in names if name.isupper()}):
         near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
         if near and not near[0].startswith(name) and not name.startswith(near[0]):  # SIZE is a reader's own
             _say(name, f"{name} is no setting, in case you mean {near[0]}.")
@@ -71,17 +73,27 @@ def check_names(cells):
     Raises:
         SettingsError: there is such a name.
     """
-    wrong, before = [], set()  # name, the setting that is meant, and those beside it; the settings of the last cell
-    for names in map(_plain_names, cells):
-        right = names & SETTINGS.keys()
+    wrong = []  # name, the setting that is meant, and those beside it
+    for names, right, before in _assigned(cells):
         wrong = [(name, meant, beside) for name, meant, beside in wrong if not (right == {meant} or beside <= right)]
         doubtful = names - right if right else {name for name in names if before and name.isupper()}
         for name in sorted(doubtful):
             near = difflib.get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.75)
             wrong += [(name, meant, right or before) for meant in near]
-        before = right
     for name, meant, _ in wrong:
         raise SettingsError(f"{name} is no setting. Do you mean {meant}?")
+    assigned = {name for names, _, _ in _assigned(cells) for name in names}
+    for name in SETTINGS.keys() - assigned:
+        if any(re.search(rf"(?m)^{name}[ \t]*:[^=\n]*$", cell) for cell in cells):
+            raise SettingsError(f"{name}: … sets nothing. Write {name} = …")
+
+
+def _assigned(cells):
+    """Yield the plain names of each cell, those of them that are settings, and those of the cell before that are."""
+    before = set()
+    for names in map(_plain_names, cells):
+        yield names, names & SETTINGS.keys(), before
+        before = names & SETTINGS.keys()
 
 
 def _plain_names(cell):
@@ -126,7 +138,7 @@ def decide(notebook, explicit=None, environ=None):
         if name not in SETTINGS:
             raise SettingsError(f"{variable} is no setting.{_do_you_mean(name, SETTINGS, 'NST_')}")
         if name not in notebook:
-            _say(variable, f"{variable} is passed over: this lesson has no {name}.")
+            _say(f"{variable} elsewhere", f"{variable} is passed over: this lesson has no {name}.")
         elif name not in explicit:
             variables[name] = _from_text(name, environ[variable])
             _say(variable, f"{name} = {variables[name]!r} (from {variable})")

@@ -118,15 +118,18 @@ def _load_imagenet(folder):
     path, timeout = folder / IMAGENET_FILE, socket.getdefaulttimeout()
     if not path.exists():
         socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+        talks = keras.config.is_interactive_logging_enabled()
+        keras.config.disable_interactive_logging()  # a progress bar, in this thread alone
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # a progress bar
-                keras.applications.VGG19(include_top=False, weights="imagenet")
+            keras.applications.VGG19(include_top=False, weights="imagenet")
             path = Path(keras.utils.get_file(IMAGENET_FILE, "", cache_subdir="models"))  # it is there now
         except Exception as error:  # Keras raises bare Exceptions here, which end in the reason
             reason = str(error).split(" -- ")[-1]
             raise WeightsError(f"the ImageNet weights could not be downloaded ({reason}).") from None
         finally:
             socket.setdefaulttimeout(timeout)
+            if talks:
+                keras.config.enable_interactive_logging()
     return _load_h5(path, "imagenet")
 
 

@@ -249,7 +249,8 @@ def how_to_go_on(folder, path):
 
 def left_behind(path, since):
     """Return how to go on with what a kernel that is gone has left since a time, as a list of no or one sentence."""
-    parent = Path(os.environ.get("NST_OUTPUT_DIR") or ROOT / "output").expanduser()
+    named = os.environ.get("NST_OUTPUT_DIR") or settings_of(path).get("OUTPUT_DIR") or "output"
+    parent = ROOT / Path(named).expanduser()  # where the kernel runs
     files = [*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}")]
     found = [(file.stat().st_mtime, file.parent) for file in files]
     return [how_to_go_on(folder, path) for when, folder in sorted(found)[-1:] if when >= since]
@@ -277,7 +278,7 @@ def complain(text):
 
 def main():
     """Run the notebook, save the page and print where things are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("notebook", nargs="?", default=FIRST, help="its path")
     parser.add_argument("--store", action="store_true", help="keep the outputs in the notebook")
     options = parser.parse_args()
@@ -297,7 +298,9 @@ def main():
         status = finish(notebook, path, report, stopped, terminal)
     except Stopped as error:
         terminal.say("Stopped before there was a page.")
-        status = 128 + error.args[0]
+        status, resumed = 128 + error.args[0], ROOT / Path(os.environ.get("NST_RESUME") or "-").expanduser()
+        if (resumed / CHECKPOINT).exists():
+            terminal.say(how_to_go_on(resumed, path))
     except CellExecutionError as error:
         complain(
             f"The notebook stopped: {error.ename}: {error.evalue}\n{getattr(error, 'where', 'after the training')}"

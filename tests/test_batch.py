@@ -202,7 +202,7 @@ def test_broken_pictures_fail_alone_but_end_their_chain(cluster, batch, reposito
         assert message.partition(": ")[2] in page
     options += ["--chain"]
     lines = finish(batch(content=[good, cut, last], options=options), status=1)
-    assert f"-wave: it begins with {cut}, which failed: {cut} cannot be decoded" in "\n".join(lines)
+    assert f"it begins with the picture of {cut}, which failed." in "\n".join(lines)
     lines = finish(batch(content=[good, last], options=options))
     assert names_after(lines, "there") == ["b-wave"]
     before = tmp_path / "gallery" / "b-wave" / "generated_image.png"

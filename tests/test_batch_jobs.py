@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 import batch.__main__ as command
-from batch.jobs import Job, describe_grid, input_files, plan_jobs, read_grid, with_paths
+from batch.jobs import DECIMAL, Job, by_number, describe_grid, input_files, plan_jobs, read_grid, with_paths
 from batch.progress import Progress
-from batch.records import Paintings, sha256_of
-from conftest import ROOT, SETTINGS, run_python
+from batch.records import Paintings, sha256_of, take_folder
+from conftest import ROOT, SETTINGS, raiser, run_python
 from nst.errors import ImageError, RunError
 from nst.lesson import Lesson
 from nst.settings import Settings
@@ -75,19 +75,55 @@ def test_folders_and_patterns_find_pictures_in_the_order_of_their_numbers(tmp_pa
     ):
         grid, problems = read_grid(SETTINGS, [str(pattern)], PHOTOS, ["BETA=1", "BETA=2"])
         assert ([os.path.basename(path) for path in grid["CONTENT_IMAGE"]], problems) == (found, [])
-    said = f"{tmp_path}: passed over, since they have no picture's name: notes.txt.\n"
-    assert capsys.readouterr().out == said, "of the folder, not of the pattern"
+    assert capsys.readouterr().out.splitlines() == [  # of the folder, not of the pattern
+        f"{tmp_path}: passed over, since they are folders: name them, too, or all pictures in them, as **/*.jpg: "
+        "folder.jpg.",
+        f"{tmp_path}: passed over, since they have no picture's name: notes.txt.",
+    ]
     jobs, _ = plan_jobs(SETTINGS, grid)
     assert describe_grid(grid, jobs) == "16 pictures: 4 photos × 2 paintings × 2 values of BETA."
     assert describe_grid({}, jobs[:1]) == "1 picture: 1 photo × 1 painting."
 
 
+def test_links_that_lead_nowhere_results_and_brackets_in_names(tmp_path, capsys):
+    for folder in ("Trip [2024]", "painted/a-wave"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.jpg").touch()
+    (tmp_path / "lost.jpg").symlink_to("gone.jpg")
+
+    def find(*patterns, **options):
+        grid, problems = read_grid(SETTINGS, [str(tmp_path / pattern) for pattern in patterns], [], [], **options)
+        return [os.path.relpath(path, tmp_path) for path in grid.get("CONTENT_IMAGE", ())], len(problems)
+
+    brackets, painted = (os.path.join(folder, "a.jpg") for folder in ("Trip [2024]", "painted/a-wave"))
+    assert find("Trip [2024]/*.jpg") == find("Trip [2024]") == ([brackets], 0)
+    assert find("**/*.jpg") == ([brackets, painted], 0)
+    assert find("**/*.jpg", without=tmp_path / "painted") == ([brackets], 0)
+    assert find("painted/a-wave/a.jpg", without=tmp_path / "painted") == ([painted], 0), "named by itself"
+    assert find("*.jpg") == ([], 1)
+    said = f"{tmp_path / '*.jpg'}: passed over, since they lead nowhere: lost.jpg.\n"
+    assert capsys.readouterr().out.endswith(said)
+
+
 def test_a_picture_has_one_name_and_a_number_one_value_however_they_are_given():
     name, values = "images/coffee.jpg", ["BETA=50", "BETA = 50.0", "BETA=5e1", "NORMALISE_ACTIVATIONS=True"]
+    values += ["SEED=9007199254740992", "SEED=9007199254740993"]
     given = [name, "./images//coffee.jpg", str(ROOT / name), "images/../images/coffee.jpg"]
     grid, problems = read_grid(SETTINGS, given, [], values)
     assert (grid["CONTENT_IMAGE"], len(grid["BETA"]), problems) == ([name], 1, [])
-    assert grid["NORMALISE_ACTIVATIONS"] == [True]
+    assert grid["NORMALISE_ACTIVATIONS"] == [True] and len(grid["SEED"]) == 2
+    assert read_grid(SETTINGS, [], [], [f"SEED={'9' * 400}"])[1] == [], "that it is too large is said later"
+    assert read_grid(SETTINGS, [], [], ["RESUME = 'x'", "=5"])[1] == [
+        "--set RESUME = 'x': not in a batch; start the batch again instead: it goes on with what is missing.",
+        "--set =5: write NAME=value.",
+    ]
+    assert sorted(["1", "0.2", "0.04", "1e-05", "20"], key=lambda text: by_number(text, DECIMAL)) == [
+        "1e-05",
+        "0.04",
+        "0.2",
+        "1",
+        "20",
+    ]
 
 
 def test_a_picture_elsewhere_has_one_name_too(tmp_path, monkeypatch):
@@ -157,7 +193,7 @@ def test_all_that_cannot_work_is_named_at_once():
         "RESUME='x'",
         "BETTA=1",
         "POOLING",
-        "--set 'ALPHA=10.0'.",
+        '--set "ALPHA=10.0".',
         "--set x:",
         "WEIGHTS",
     )
@@ -219,6 +255,41 @@ def test_a_job_that_begins_again_and_one_whose_message_names_no_picture(tmp_path
     progress.close()
 
 
+def test_a_gallery_that_cannot_be_written_is_said_and_is_no_success(tmp_path, capsys):
+    gallery = SimpleNamespace(write=raiser(RunError("index.html could not be written.")), path=tmp_path)
+    assert not Progress(1, gallery, tmp_path / "log").close()
+    out = capsys.readouterr().out
+    assert "index.html could not be written." in out and "Gallery:" not in out
+    gallery.write = lambda failures: None
+    assert Progress(1, gallery, tmp_path / "log").close()
+
+
+def test_in_a_chain_each_failure_names_the_picture_before(client):
+    told, names = [], ("1.jpg", "2.jpg", "3.jpg")
+    first, *rest = (Job(Settings(SETTINGS) | {"CONTENT_IMAGE": name}, name) for name in names)
+    first.chain = tuple(rest)
+    client.fail(first, "why", SimpleNamespace(failed=lambda job, message: told.append(message)))
+    assert told == ["why", *(f"it begins with the picture of {name}, which failed." for name in names[:2])]
+
+
+def test_a_picture_that_dask_gives_up_is_told_in_plain_words(client):
+    lost = type("KilledWorker", (Exception,), {})("Attempted to run task 'paint-4c34'")
+    future = SimpleNamespace(cancelled=lambda: False, exception=lambda: lost)
+    assert client._outcome(future).startswith("It was given up, since each of the workers that had it has died")
+
+
+def test_what_a_worker_has_no_room_for_is_said(client, monkeypatch):
+    dask = MagicMock(register_plugin=raiser(OSError(28, "No space left on device")), run_on_scheduler=lambda _: [])
+    with pytest.raises(RunError, match="A worker cannot keep what it needs, some 3 MB: No space left on device. Make"):
+        client.paint_all(dask, [], None, (b"1" * 3_000_000, "a.ipynb", "standin"), None)
+
+
+def test_a_closed_console_ends_nothing(tmp_path):
+    command = f"{sys.executable} -m batch --content images/gone.jpg --output {tmp_path} >&-"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (result.returncode, "gone.jpg: there is no such picture" in result.stderr) == (2, True), result.stderr
+
+
 def test_what_is_left_is_told_in_hours_minutes_and_seconds(tmp_path, capsys, monkeypatch):
     gallery, now = SimpleNamespace(write=lambda failures, sparingly=False: None, path=tmp_path), [1.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -265,6 +336,7 @@ def test_what_came_back_is_found_again_until_something_changes(tmp_path, job):
     photo = tmp_path / "photo.png"
     Image.new("RGB", (64, 64)).save(photo)
     job.settings["CONTENT_IMAGE"] = str(photo)
+    (tmp_path / "gallery").mkdir()
     paintings = Paintings(tmp_path / "gallery", LESSON, WEIGHTS)
     assert paintings.find(job) is None
     folder = paintings.add(job, *come_back(job))
@@ -408,7 +480,20 @@ def test_local_workers_are_bounded_by_cores_jobs_and_memory(client, monkeypatch,
     assert caught.value.args == (workers, str(8 // workers))
 
 
+def test_two_batches_never_paint_into_one_folder(tmp_path):
+    give_back = take_folder(tmp_path / "new" / "gallery")
+    with pytest.raises(RunError, match="gallery is being painted by another run at this moment"):
+        take_folder(tmp_path / "new" / "gallery")
+    give_back()
+    take_folder(tmp_path / "new" / "gallery")()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="could not be made: .*. Set --output to another folder"):
+        take_folder(tmp_path / "file" / "gallery")
+
+
 def test_scheduler_that_is_not_there_is_named(client, monkeypatch):
     monkeypatch.setattr(client, "SECONDS_TO_CONNECT", 0.2)
+    with pytest.raises(RunError, match=r"no Dask scheduler at tls://localhost:1 .*dask scheduler"):
+        client.connect("tls://localhost:1")
     with pytest.raises(RunError, match=r"no Dask scheduler at tcp://127.0.0.1:9 .*dask scheduler"):
         client.connect("tcp://127.0.0.1:9")

@@ -127,10 +127,13 @@ def test_what_cannot_work_is_an_error_before_anything(lesson, tmp_path, monkeypa
 
 
 def test_nothing_or_too_much_to_compare(lesson):
+    with pytest.raises(nst_utils.SettingsError, match="^A lesson is named by the path of its notebook, .* not 100"):
+        nst_utils.compare([100, 200])
     for settings, message in (
         ({"BETA": 50}, r"^No settings have several values. Give them to one or two, such as BETA=\[50, 400\]"),
         ({"BETA": [1, 2], "ALPHA": [1, 2], "SEED": [1, 2]}, "^3 settings have several values"),
         ({"BETA": [1, 2], "STYLE_LAYERS": {}}, "^STYLE_LAYERS has no values"),
+        ({"BETA": range(-2, 0)}, "^BETA = -2.0 cannot work"),
         ({"RESUME": {"a": "b"}}, "^OUTPUT_DIR and RESUME cannot be compared"),
         ({"BETA": [-1, -2]}, "^BETA = -1.0 cannot work"),
     ):

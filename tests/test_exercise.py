@@ -166,6 +166,18 @@ MISTAKES = {  # name: (what is written, words of what is said)
         "ALPHA and BETA are the notebook's",
     ),
     "step with the notebook's layers": (STEP.replace("settings.STYLE_LAYERS", "STYLE_LAYERS[:1]"), "STYLE_LAYERS too"),
+    "step without the run's layers": (
+        STEP.replace("a_S, a_G, settings.STYLE_LAYERS", "a_S, a_G, [('x', 1.0)] * 5"),
+        "hand over run.settings.STYLE_LAYERS",
+    ),
+    "step with activations exchanged": (
+        STEP.replace("content_cost(a_C, a_G)", "content_cost(a_C, a_S)"),
+        "run.look saw",
+    ),
+    "step with another look": (
+        STEP.replace("run.look(gen", "tf.keras.Sequential([tf.keras.layers.Dense(9)])(gen"),
+        "looked at by run.look",
+    ),
     "step with exchanged weights": (
         STEP.replace("settings.ALPHA, b", "settings.BETA, b").replace("beta=settings.BETA", "beta=settings.ALPHA"),
         "are exchanged",

@@ -241,13 +241,16 @@ def test_what_a_kernel_leaves_when_it_is_killed_is_removed_and_continued(noteboo
     code = """
         import os, pathlib, signal, tempfile
         tempfile.mkstemp()
-        pathlib.Path(os.environ["NST_OUTPUT_DIR"], "run").mkdir()
+        pathlib.Path(os.environ["NST_OUTPUT_DIR"], "run").mkdir(exist_ok=True)
         pathlib.Path(os.environ["NST_OUTPUT_DIR"], "run", "checkpoint.npz").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     """
     path = notebook_of((textwrap.dedent(code), "training"))
     out = execute(path, code=1, OUTPUT_DIR=tmp_path, environ={"TMPDIR": str(tmp_path / "temporary")})
     assert f"To go on:\nNST_RESUME={tmp_path}/run python scripts/run_notebook.py {path}\n" in out
+    relative = os.path.relpath(tmp_path, ROOT)  # to where the kernel runs, which is not here
+    out = execute(path, code=1, OUTPUT_DIR=relative, environ={"TMPDIR": str(tmp_path / "temporary")}, cwd=tmp_path)
+    assert f"To go on:\nNST_RESUME={relative}/run python scripts/run_notebook.py {path}\n" in out
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """The run as the training loop sees it: settings that take effect, sizes, stopping, and what goes wrong."""
 
 import gc
+import importlib
 import math
 import os
 import shutil
@@ -242,6 +243,19 @@ SHAPES = r"^In gram_matrix, line 11 of its cell:\n +return .*\(A, A\)\n.*: Matri
         ("matmul(A, A, transpose_b=True)", "matmul(A, A)", {}, SHAPES),
         ("return tf.cast(", "return tf.sqrt(J_content) + tf.cast(", {}, "^In epoch 0 not finite: the picture. Look at"),
         ("/ (4 * n_C", "/ (0 * n_C", {}, "^In epoch 0 not finite: J, J_style. Look at the function of J_style: a div"),
+        ("return J, J_content, J_style", "return J", {}, "(?s)^In line 9 of the cell:.*\nOne number is there where"),
+        (
+            "return tf.cast(alpha",
+            "return tf.gather(tf.zeros(2), tf.cast(J_content + 5.0, tf.int32)) * tf.cast(alpha",
+            {},
+            r"^In total_cost, line 3 of its cell:\n +return tf.gather.*\nInvalidArgumentError: indices = 5 is not in",
+        ),
+        (
+            "def total_cost(J_content, J_style, alpha=10, beta=40)",
+            "def total_cost(J_content, J_style)",
+            {},
+            r"(?s)\nTypeError: total_cost.. got an",
+        ),
         ("[(gradient, gen", "[(None, gen", {}, r"(?s)^In train_step.*optimizer.apply_.*\nThe cost must depend"),
     ],
 )
@@ -338,6 +352,28 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
             "tf.Variable(size.start[0])",
             r"^picture returns an image of shape .\d+, \d+, 3.: it",
         ),
+        ("load_network, mean", "load_network(settings), mean", "^Run takes the function that makes the network, such"),
+        (
+            "run.look(size.content_image)",
+            "run.look(size.style_images)",
+            "An image has the shape .1, H, W, 3., and this",
+        ),
+        (
+            "(generated_image, optimizer)",
+            "(generated_image, optimizer, size.start)",
+            "^picture must be a function that",
+        ),
+        ("tf.Variable(size.start)", "tf.Variable(size.start, trainable=False)", "^What is painted cannot be trained"),
+        ("run.record(J=J,", "run.record(epoch=epoch, J=J,", "^run.record counts by itself: leave epoch out"),
+        ("J_style=J_style)", "**{f'J{epoch}': J})", "^run.record gets J, J_content, J1, and got J, J_content, J0 in"),
+        ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: zip([64], [3]))", "^<lambda> returns <zip .*: it must ret"),
+        (
+            "mean_gram_matrix)",
+            "mean_gram_matrix, lambda *_: [(64, 1.5)])",
+            "^<lambda> returns .*, whole numbers above 0",
+        ),
+        ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: [64, 96])", "^<lambda> returns .64, 96.: it must return a"),
+        ("J, J_content, J_style = step", "J_content, J_style = step", r"(?s)^In line 9 of the cell:.*too many values"),
         ("Run(current_settings(),", "Run(current_settings,", "^Settings are what read_settings returns"),
         (
             "run.look(size.content_image)",
@@ -353,8 +389,34 @@ def test_a_mistake_in_the_training_cell_is_said(folder, old, new, message):
         run_cell(source.replace(old, new), names)
 
 
-@pytest.mark.parametrize("answer", [None, tf.keras.optimizers.Adam])
+def test_a_loop_that_is_left_before_its_end_is_said(folder):
+    """At the next size, which would have to make up for it; at the last one the run is stopped."""
+    names, source = prepare(OUTPUT_DIR=str(folder), SIZES=[48, 64]), Lesson().cells[-1][0]
+    broken = source + "\n            if size.number == {} and epoch == 1:\n                break"
+    with pytest.raises(nst_utils.RunError, match="^The loop over epochs was left before its end. To end a run early"):
+        run_cell(broken.format(0), names)
+    assert facts_of(folder)["epochs_done"] == 2
+    names["OUTPUT_DIR"] = ""
+    run_cell(broken.format(1), names)
+    assert names["run"].state == "stopped"
+
+
+@pytest.mark.parametrize(
+    "answer", [None, tf.keras.optimizers.Adam, "adam", tf.keras.optimizers.schedules.CosineDecay(1.0, 2)]
+)
 def test_an_optimizer_that_is_none_is_said(folder, answer):
     names = prepare(OUTPUT_DIR=str(folder)) | {"make_optimizer": lambda *_: answer}
     with pytest.raises(nst_utils.RunError, match="^The optimizer is .*: its function must return one, as"):
         run_cell(Lesson().cells[-1][0], names)
+
+
+def test_an_error_in_a_file_of_ones_own_or_in_a_lambda_is_told_with_its_line(folder, tmp_path, monkeypatch):
+    (tmp_path / "my_costs.py").write_text("def compute_content_cost(a_C, a_G):\n    return a_C[3]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = prepare()
+    names["compute_content_cost"] = importlib.import_module("my_costs").compute_content_cost
+    with pytest.raises(nst_utils.RunError, match=r"^In compute_content_cost, line 2 of my_costs.py:\n +return a_C"):
+        train(names)
+    run_cell("compute_content_cost = lambda a_C, a_G: a_C[3]", names)
+    with pytest.raises(nst_utils.RunError, match=r"(?s)^In a lambda, line 1 of its cell:.*IndexError: list index out"):
+        train(names)

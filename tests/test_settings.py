@@ -35,6 +35,8 @@ def test_settings_are_a_dict_and_attributes():
     assert (type(more), more.TILE, "TILE" in settings) == (Settings, 512, False)
     with pytest.raises(SettingsError, match=r"^BETTA is no setting of this lesson. Do you mean BETA\?$"):
         settings.BETTA  # noqa: B018
+    with pytest.raises(SettingsError, match=r"^beta is no setting of this lesson. Do you mean BETA\?$"):
+        settings.beta  # noqa: B018
     with pytest.raises(AttributeError):
         settings.no_method  # noqa: B018
 
@@ -175,6 +177,9 @@ TYPO = 'CONTENT_IMAGE = "a.jpg"\nBETTA = 800.0'
         (["EPOCHS = 3", "BETTA = 800.0", "SEED = 2"], "^BETTA"),
         (["EPOCHS = 3", "BETTA = 800.0", "BETA = 800.0"], ""),
         (["EPOCHS = 3", "beta = 800.0"], ""),
+        (["EPOCHS = 3\nBETA: 800.0"], "^BETA: … sets nothing. Write BETA = …"),
+        (["EPOCHS = 3\nBETA: 800.0", "EPOCHS = 3\nBETA = 800.0"], ""),
+        (["EPOCHS = 3\nBETA: float = float(3)"], ""),
         (["EPOCHS = 3", "print(1)", "SIZE = 3"], ""),
         (["IMAGE_SIZE = 64\ncontent_image = load(IMAGE_SIZE)\nif True:\n    sizes = [3]", "%time 1"], ""),
     ],
@@ -194,6 +199,8 @@ def test_a_name_like_a_setting_elsewhere_is_asked_about_once(capsys):
     for _ in range(2):
         assert read_settings(namespace) == SETTINGS
     assert capsys.readouterr().out == "ALHPA is no setting, in case you mean ALPHA.\n"
+    read_settings(SETTINGS | {"In": ["EPOCHS = 3\nBETTA = 8.0", "EPOCHS = 3\nBETA = 8.0"]})
+    assert capsys.readouterr().out == "", "of what has been mended"
 
 
 def test_a_setting_of_the_other_lesson_is_said(capsys):

@@ -142,7 +142,7 @@ def download(monkeypatch, keras_vgg19):
     def vgg19_of_keras(include_top, weights):
         if weights is None:
             return build(include_top=include_top, weights=None)
-        print("a progress bar")
+        keras.utils.Progbar(1).update(1)
         download.append(socket.getdefaulttimeout())
         if isinstance(download[0], Exception):
             raise download[0]
