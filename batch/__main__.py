@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from batch.jobs import describe_grid, plan_jobs, read_grid
-from nst.errors import NSTError, RunError, SettingsError
+from nst.errors import NSTError, SettingsError
 from nst.files import open_streams
 from nst.lesson import Lesson
 from nst.signals import on_stop_signals
@@ -30,8 +30,9 @@ def read_options(arguments=None):
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m batch", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--content", nargs="+", default=[], metavar="PICTURE", help="photos, folders, or patterns like 'photos/*.jpg'")
-    add("--style", nargs="+", default=[], metavar="PICTURE", help="paintings, likewise")
+    pictures = {"nargs": "+", "default": [], "action": "extend", "metavar": "PICTURE"}
+    add("--content", help="photos, folders, or patterns like 'photos/*.jpg'", **pictures)
+    add("--style", help="paintings, likewise", **pictures)
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; given twice, it has two values")
     add("--lesson", metavar="NOTEBOOK", help="the notebook that paints; default: the first lesson")
     add("--chain", action="store_true", help="each picture begins with the one before it, as for frames of a clip")
@@ -99,7 +100,8 @@ def main():
         from batch.records import Paintings, take_folder
 
         if wrong := check_jobs(jobs):
-            raise RunError(f"Nothing was started: {wrong}")
+            print(f"Nothing was started: {wrong}", file=sys.stderr)
+            return 2
         kit, weights, weights_sha256 = make_kit(lesson, jobs[0].settings.WEIGHTS)
         give_back = take_folder(options.output)
         paintings = Paintings(options.output, lesson, weights_sha256)

@@ -84,7 +84,7 @@ def local_cluster(jobs, workers=None):
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
-        pixels = max(math.prod(shape) for job in jobs for shape in check_sources(job.settings))
+        pixels = max(_most_pixels(job) for job in jobs)
         room = free_memory() / (PROCESS_MEMORY + PIXEL_MEMORY * min(pixels, PIXELS_AT_ONCE))
         workers = max(1, min(cores // 2, len(jobs), int(min(room, cores))))  # with one core not faster: see README.md
     share = {"TF_NUM_INTRAOP_THREADS": str(max(1, cores // workers))}
@@ -97,6 +97,12 @@ def local_cluster(jobs, workers=None):
         Client(cluster) as client,
     ):
         yield client
+
+
+def _most_pixels(job):
+    with contextlib.suppress(NSTError):  # a picture that has got lost: it is said when it is to be painted
+        return max(map(math.prod, check_sources(job.settings)))
+    return 0
 
 
 def paint_all(client, jobs, paintings, kit, watch):

@@ -61,7 +61,7 @@ class Gallery:
             styles, different = painting.styles, lessons[painting.texts["lesson"]]
             texts = [painting.texts[name] for name in different]
             style = " + ".join(names[path] + f" × {weight:g}" * (len(styles) > 1) for path, weight in styles)
-            short = [text if len(text) <= 60 else f"{text[:59]}…" for text in texts]
+            short = [text if len(text) <= 60 else f"{text[:29]}…{text[-30:]}" for text in texts]
             column = styles, tuple(texts)
             named = (f"{name} {text}".removeprefix("lesson ") for name, text in zip(different, short, strict=True))
             columns[column] = style, ", ".join(named)
@@ -136,7 +136,7 @@ class Gallery:
 @functools.lru_cache(maxsize=1000)
 def _texts(settings):
     """Return a dict of settings, given as JSON, as texts; pictures of the same settings share it."""
-    return {name: f"{v:g}" if isinstance(v, float) else str(v) for name, v in json.loads(settings).items()}
+    return {name: f"{v:g}" if isinstance(v, float) else str(v) or '""' for name, v in json.loads(settings).items()}
 
 
 def differing_settings(all_texts):

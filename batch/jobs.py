@@ -44,8 +44,8 @@ def read_grid(saved, content, style, assignments, environ=os.environ, without=No
     """Return a dict of setting to list of values, and a list of messages that say what of it cannot work.
 
     saved is a dict of the lesson's settings; content and style are lists of paths, folders and patterns such as
-    "photos/*.jpg", and assignments of texts "NAME=value", whose values are Python literals. In the folder without
-    patterns find nothing: it is that of the results.
+    "photos/*.jpg", and assignments of texts "NAME=value", whose values are Python literals. Of the folder without
+    patterns find no results.
     """
     grid, problems = {}, []
     for name, patterns in (("CONTENT_IMAGE", content), ("STYLE_IMAGE", style)):
@@ -93,13 +93,17 @@ def _find(pattern, without):
         if re.fullmatch(r"\.[A-Za-z0-9]+", suffix):  # *.jpg is *.JPG, too
             suffix = re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", suffix)
         paths = glob.glob(stem + suffix, recursive=True) or glob.glob(stem.replace("[", "[[]") + suffix, recursive=True)
-        paths = [path for path in paths if not os.path.isdir(path) and not (without and _is_in(path, without))]
+        paths = [path for path in paths if not os.path.isdir(path) and not (without and _is_result(path, without))]
     _pass_over(pattern, "they lead nowhere", [path for path in paths if not os.path.isfile(path)])
     return sorted(filter(os.path.isfile, paths), key=by_number)
 
 
-def _is_in(path, folder):
-    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+def _is_result(path, output):
+    """Return whether a picture lies in the folder of a run, or of thumbnails, in that of a batch."""
+    path, output = os.path.realpath(path), os.path.realpath(output)
+    folder, above = os.path.dirname(path), os.path.dirname(os.path.dirname(path))
+    beside = (os.path.join(folder, "settings.json"), os.path.join(output, "index.html"))
+    return above == output and os.path.isfile(beside[os.path.basename(folder) == "thumbnails"])
 
 
 def _pass_over(pattern, why, paths):
@@ -217,4 +221,4 @@ def next_link(job, picture):
     if not job.chain:
         return None
     link, *rest = job.chain
-    return Job(link.settings | {"INIT": picture.as_posix()}, link.name, tuple(rest), link.error)
+    return Job(link.settings | {"INIT": _shortest(picture.as_posix())}, link.name, tuple(rest), link.error)

@@ -1,5 +1,6 @@
 """Where in a reader's own functions an error came up, in a few lines instead of TensorFlow's forty."""
 
+import contextlib
 import linecache
 import re
 import traceback
@@ -13,6 +14,7 @@ from nst.errors import NSTError, RunError
 HOUSE = Path(__file__).parent
 MODULE = "<module>"  # the name of what stands in a cell outside of all functions
 OF_AUTOGRAPH = "tf__"  # how tf.function names what it makes of a function
+PAIRS = "apply_gradients takes a list of pairs. Each pair is (gradient, variable)."
 HINTS = {  # what is read in an error: what it is likely to mean
     "bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
     "equal, but are": "A cost must be one number, and a Gram matrix (n_C, n_C).",
@@ -21,7 +23,6 @@ HINTS = {  # what is read in an error: what it is likely to mean
     "cost first, then the picture.",
     "iterate over a scalar": "One number is there where several are wanted: a step returns all costs of run.record.",
     "tuple.index": "There is no such layer in this network: run.network.layer_names are its names.",
-    "_unique_id": "Each pair is (gradient, variable).",
     "ymbolic": "A step becomes a graph: compute with TensorFlow alone, without float(), NumPy or .numpy().",
 }
 
@@ -43,6 +44,17 @@ def explain(error, settings, shape):
         metadata = getattr(error, "ag_error_metadata", None)  # in a graph, its sentence comes wrapped in many lines
         return metadata and type(error)(metadata.cause_message.partition(": ")[2])
     return own_error(error) if isinstance(error, Exception) else None
+
+
+@contextlib.contextmanager
+def explaining(settings, shape):
+    """Raise an error in a function of the lesson in a reader's words: see explain."""
+    try:
+        yield
+    except Exception as error:
+        if told := explain(error, settings, shape):
+            raise told from error
+        raise
 
 
 def own_error(error):
@@ -76,7 +88,8 @@ def own_error(error):
     where = f"{function}, line {number} of {Path(file).name}" if Path(file).is_file() else where
     lines = [f"In {where}:\n    {line}\n{kind}: {_shortened(message)}"]
     lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
-    lines += [hint for word, hint in HINTS.items() if word in message]
+    hints = {"": PAIRS} if "apply_gradients(" in line and "No gradients" not in message else HINTS
+    lines += [hint for word, hint in hints.items() if word in message]
     return RunError("\n".join(lines))
 
 
@@ -91,7 +104,7 @@ def _in_eager(error):
     if entries[-1][0].f_code.co_name == MODULE and not of_libraries:
         return None  # it came up in the helpers
     (summary,) = traceback.StackSummary.extract(entries[-1:])
-    return summary.filename, summary.name, summary.lineno, summary.line
+    return summary.filename, summary.name.replace("<lambda>", "a lambda"), summary.lineno, summary.line
 
 
 def _in_graph(metadata):

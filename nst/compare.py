@@ -112,9 +112,10 @@ class _Comparison:
             for j, cell in enumerate(row):
                 if isinstance(cell, str):  # the sheet has no room for pages, and in a terminal there is none
                     print(f"{self._title(i, j)}: {cell}")
-        if stopped:
+        if stopped and left:
             print(f"Stopped: {len(left)} more would have come.")
-        print(f"The pictures and sheet.png are in {self.folder.as_posix()}.")
+        kept = "The pictures and sheet.png are" if len(left) < len(self.wanted) else "sheet.png is"
+        print(f"{kept} in {self.folder.as_posix()}.")
 
     def _paint_one(self, i, j):
         """Paint one picture; return whether it was stopped."""
@@ -124,6 +125,7 @@ class _Comparison:
         try:
             run = lesson.run(settings | {"OUTPUT_DIR": folder.as_posix()}, self._watch, functions=functions)["run"]
         except KeyboardInterrupt:
+            self.left[:0] = [] if any(folder.glob("*")) else [self.place]
             return True
         except Exception as error:  # also of functions that a reader has edited
             self.cells[i][j] = str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}"

@@ -1,12 +1,14 @@
-"""What a lesson hands over to be trained, and its costs: each a finite number that a picture changes, or a sentence."""
+"""What a lesson hands over to a run, and its costs: each a finite number that a picture changes, or a sentence."""
 
+import inspect
 import math
 import numbers
 
-from nst.backend import tf
+from nst.backend import keras, tf
 from nst.errors import RunError
 
 WEIGHTS = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
+FAR_OUTSIDE = 5.0  # values of a picture, which are between 0 and 1 when it is shown
 ENORMOUS = 1e6  # a weight from which on it is the likely cause, not a function
 
 
@@ -38,6 +40,24 @@ def _as_number(name, cost):
         raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
 
 
+def check_network(make, settings):
+    """Return the network that a lesson's function makes of settings. RunError: it is none."""
+    if isinstance(make, keras.Model):
+        raise RunError("Run takes the function that makes the network, such as load_network, not what it returns.")
+    network, name = make(settings), getattr(make, "__name__", "load_network")
+    if not isinstance(network, keras.Model) or not hasattr(network, "weights_name"):
+        raise RunError(f"{name} returned {type(network).__name__}: it must return what get_layer_outputs returns.")
+    return network
+
+
+def check_image(image):
+    """Look whether what is to be looked at has the shape of an image. RunError: it has not."""
+    shape = getattr(image, "shape", ())
+    if len(shape) != 4:
+        found = f"this one {tuple(shape)}" if shape else f"this is a {type(image).__name__}"
+        raise RunError(f"An image has the shape (1, H, W, 3), and {found}.")
+
+
 def check_plan(plan, name):
     """Look whether a plan is a list of (size, epochs), whole numbers; name is the function's. RunError: it is not."""
     pairs = plan if isinstance(plan, (list, tuple)) and plan else [None]
@@ -62,16 +82,26 @@ def check_trained(variables, optimizer, picture, shape):
         raise RunError(f"The optimizer is {what}: its function must return one, as tf.keras.optimizers.Adam().")
     if not callable(picture):
         raise RunError("picture must be a function that returns the image: leave the brackets after its name away.")
+    name = getattr(getattr(picture, "func", picture), "__name__", "picture").replace("<lambda>", "picture")
+    try:
+        inspect.signature(picture).bind()
+    except TypeError as error:
+        raise RunError(f"{name} must be a function without arguments ({error}): see functools.partial.") from None
+    except ValueError:  # one that Python knows nothing of
+        pass
     if (found := getattr(image := picture(), "shape", None)) != shape:
-        name = getattr(getattr(picture, "func", picture), "__name__", "picture").replace("<lambda>", "picture")
         what = f"an image of shape {tuple(found)}" if found else type(image).__name__
         raise RunError(f"{name} returns {what}: it must return an image of shape {tuple(shape)}.")
+    if (largest := float(tf.reduce_max(tf.abs(image)))) > FAR_OUTSIDE:
+        raise RunError(f"{name} has values as large as {largest:.0f}, and those of an image go from 0 to 1.")
 
 
 def unmoved(history):
     """Return a sentence on the costs that the first step has left as they were, if there are any."""
     first, second = history[:2]
     names = [name for name, cost in costs_of(first).items() if second[name] == cost]
+    if len(names) == len(costs_of(first)):
+        return "The first step has changed no cost: the picture stays as it is. Is the optimizer given the gradient?"
     return names and (
         f"The first step has not changed {', '.join(names)}: nothing is left to improve, or what computes it does not "
         "look at the generated image."

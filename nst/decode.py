@@ -1,7 +1,9 @@
 """Picture files of the formats that are meant: opened, and made 8-bit sRGB; what cannot be read right is refused."""
 
 import contextlib
+import errno
 import io
+import os
 import re
 import threading
 import warnings
@@ -27,6 +29,7 @@ _HEADS = {  # what a file begins with, and what is to be said then
     rb"....ftyp(hei|hev|(mif1|msf1)(?!.{0,60}avi[fs]))": "an HEIC picture, as phones take them. Convert it to JPEG: "
     "Photos or Preview exports it on a Mac, Photos or Paint on Windows, `heif-convert` on Linux.",
     rb"\x89PNG.{8}CgBI": "a PNG for iPhone apps alone. Open it on a Mac and export it as PNG.",
+    rb"....ftyp(isom|iso\d|mp4|M4V|qt  |3g|avc1|MSNV|dash)": "a film. Take one picture out of it.",
     rb"%!PS|\xc5\xd0\xd3\xc6|%PDF": "a PostScript or PDF document. Export it as PNG.",
     rb"8BP[SB]": "a Photoshop document. Export it as JPEG or PNG.",
     rb"....ftypcrx|FUJIFILM|II\*\0....CR|II(RO|RS|U\0)|FOVb|\0MRM": "a raw camera file. Export it as JPEG or TIFF.",
@@ -63,6 +66,8 @@ def open_picture(path):
             quiet = silent_stderr() if head[:2] in (b"II", b"MM") else contextlib.nullcontext()  # libtiff talks
             with quiet, without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
                 opened.info.update(info)
+                if opened.format in ("WEBP", "AVIF", "QOI") and _ends_with_zeros(file):
+                    opened.info["left_out"] = ["the file ends with zeros, so it may not be whole. Copy it again."]
                 opened.info.pop("xmp", None)  # by which other programs turn nothing
                 if opened.format == "TIFF":
                     _vouch_for_tiff(opened, head)
@@ -82,13 +87,20 @@ def open_picture(path):
         ) from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} has over {MAX_PIXELS / 1e6:.0f} megapixels. Make it smaller.") from None
-    except MemoryError:
-        raise ImageError(f"{path} does not fit into the memory. Lower IMAGE_SIZE, or make the file smaller.") from None
     except Exception as error:  # decoders of damaged files raise almost anything
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            raise ImageError(f"{path} does not fit into the memory. Lower IMAGE_SIZE, or make it smaller.") from None
         reason = re.sub("decoder error.*", "its pixels are not whole", str(error)) or type(error).__name__
         raise ImageError(
             f"{path} cannot be decoded: {reason}. It may be damaged: copy it again, or save it as JPEG or PNG."
         ) from None
+
+
+def _ends_with_zeros(file, part=0.05):
+    """Return whether the last part of a file is nothing but zeros, as what was copied by half has it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(size - int(part * size))
+    return size > 1000 and not any(file.read())
 
 
 def _is_adobe_rgb(opened):
@@ -180,6 +192,8 @@ def to_rgb(opened, size, background):
     colour, obeyed = _to_srgb(picture.convert(picture.mode.removesuffix("A")), profile)
     if alpha:
         colour = Image.composite(colour, Image.new("RGB", colour.size, background), alpha)
+        if background == "white" and colour.getextrema() == ((255, 255),) * 3:
+            left_out.append("nothing of it is to be seen on white, on which it is laid. Lay it on another colour.")
     if not obeyed:
         left_out.append("its colour profile cannot be used and is left out. The colours are taken as sRGB.")
     return colour, left_out

@@ -61,7 +61,7 @@ def scaled_size(path, size, enlarge=True):
         width, height = upright_size(opened)
     long, short = max(width, height), min(width, height)
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{path} has {width * height / 1e6:.1f} megapixels, 100 are the most. Make it smaller.")
+        raise ImageError(f"{path} has {width * height / 1e6:.2f} megapixels, 100 are the most. Make it smaller.")
     if long > MAX_ASPECT_RATIO * short:
         raise ImageError(f"{path} is {width}×{height}: longer than 1:{MAX_ASPECT_RATIO}. Cut a part out of it.")
     least = math.ceil(MIN_SIDE * long / short)
@@ -114,8 +114,8 @@ def _nearest_names(path):
 
 
 def is_named_as_picture(path):
-    """Return whether a pathlib.Path has a suffix of one of the formats that are read."""
-    return Image.registered_extensions().get(path.suffix.lower()) in FORMATS
+    """Return whether a pathlib.Path has a suffix of one of the formats that are read, and is not hidden."""
+    return not path.name.startswith(".") and Image.registered_extensions().get(path.suffix.lower()) in FORMATS
 
 
 @functools.cache

@@ -125,14 +125,26 @@ def _python(source):
 
 def describe_functions(function):
     """Return a dict of name to sha256 (its first 12 digits) of the sources of the cells' functions beside one."""
-    namespace, found = getattr(inspect.unwrap(function), "__globals__", {}), {}
-    for name, value in namespace.items():
+    found = {}
+    for name, value in _functions_beside(function):
+        try:
+            found[name] = hashlib.sha256(inspect.getsource(value).strip().encode()).hexdigest()[:12]
+        except (OSError, TypeError):  # typed in where nothing keeps the source
+            found[name] = "unknown"
+    return dict(sorted(found.items()))
+
+
+def names_used(function):
+    """Return the names that the cells' functions beside one use, attributes such as settings.BETA among them, a set."""
+    return {name for _, value in _functions_beside(function) for name in value.__code__.co_names}
+
+
+def _functions_beside(function):
+    """Yield the names and functions that the cells beside a function have defined."""
+    namespace = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
+    for name, value in list(namespace.items()):
         value = inspect.unwrap(value) if callable(value) else value  # of a decorator, such as tf.function
         # a second name, such as the training cell's step, may be that of the run before
         own = isinstance(value, types.FunctionType) and value.__module__ == namespace["__name__"]
         if own and not name.startswith("_") and (value.__name__ == name or value.__name__ not in namespace):
-            try:
-                found[name] = hashlib.sha256(inspect.getsource(value).strip().encode()).hexdigest()[:12]
-            except (OSError, TypeError):  # typed in where nothing keeps the source
-                found[name] = "unknown"
-    return dict(sorted(found.items()))
+            yield name, value

@@ -27,8 +27,8 @@ def without_notes(file, head):
     it passes over.
     """
     starts = {
-        rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes, rb"....ftyp": _hide_avif_notes,
-        rb"RIFF....WEBP": _end_webp_before_notes,
+        rb"\xff\xd8": _hide_jpeg_notes, rb"\x89PNG.{30}": _hide_png_notes,
+        rb"....ftyp(avi[fs]|mi[af]|msf1)": _hide_avif_notes, rb"RIFF....WEBP": _end_webp_before_notes,
         rb"....jP  |\xff\x4f\xff\x51": _vouch_for_jpeg2000,
     }  # fmt: skip
     hide = next((hide for start, hide in starts.items() if re.match(start, head, re.DOTALL)), None)

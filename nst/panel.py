@@ -253,7 +253,7 @@ class Panel:
         """Keep the pictures that come, offer them, and take the last one for the content."""
         if not change["new"]:
             return
-        said, colour, self._remarks = [], "inherit", []
+        said, colour = [], "inherit"
         for upload in change["new"]:
             try:
                 path = keep_picture(upload["name"], bytes(upload["content"]))
@@ -263,7 +263,11 @@ class Panel:
             self._add_pictures(path)
             self._controls["CONTENT_IMAGE"].value = path
             said.append(f"{path} is kept.")
-        self._say(" ".join(said), colour)
+        if self._ended.is_set():
+            self._remarks = []
+            self._say(" ".join(said), colour)
+        else:
+            self._remarks += said
         self._upload.value = ()  # so that the same file may come again
 
     def _repr_mimebundle_(self, **kwargs):
@@ -307,9 +311,9 @@ def keep_picture(name, content):
         load_image(path, 512)
         if not is_named_as_picture(path):
             raise ImageError(f"{name} is a picture, but not by its name. It must end in .jpg, .png or the like.")
-    except NSTError:
+    except NSTError as error:
         path.unlink()
-        raise
+        raise type(error)(str(error).replace(path.as_posix(), name)) from None
     return path.as_posix()
 
 

@@ -7,18 +7,19 @@ import threading
 import time
 from pathlib import Path
 
-from nst.backend import device, graphs_forgotten, keras, tf
-from nst.blame import explain
+from nst.backend import device, graphs_forgotten, tf
+from nst.blame import explain, explaining
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import as_numbers, check_plan, check_trained, not_finite, unmoved
+from nst.costs import as_numbers, check_image, check_network, check_plan, check_trained, not_finite, unmoved
 from nst.errors import RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
+from nst.lesson import names_used
 from nst.plots import LiveView
 from nst.records import Records
-from nst.settings import check_settings
-from nst.signals import on_stop_signals
+from nst.settings import check_own, check_settings
+from nst.signals import in_a_line, on_stop_signals
 from nst.sizes import Size, plan_sizes
 from nst.sources import check_sources, enlarged_styles, load_sources, start_image
 from nst.tiles import Look
@@ -72,15 +73,18 @@ class Run:
         if settings.RESUME:
             self._checkpoint = read_checkpoint(settings.RESUME)
             settings = settings_of_run(self._checkpoint["facts"], settings)
-        self.settings, self._make_network, self._reduce = settings, network, reduce or (lambda a: a)
+        self.settings = settings = check_own(settings, names_used(network))
+        self._make_network, self._reduce = network, reduce or (lambda a: a)
         self._shapes = check_sources(settings)
-        self.plan = plan(settings, self._shapes)
+        with explaining(settings, self._shapes[0]):
+            self.plan = plan(settings, self._shapes)
         check_plan(self.plan, plan.__name__)
         self._epochs = sum(epochs for _, epochs in self.plan)
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self._records = self._sources = self._painted = self._variables = None
         self._guides, self._end = (), 0  # of the current size: the epoch with which it ends
         self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
+        self._epoch = None  # the one that is computed
         turned = [f"{name.lower()} {settings[name]:g}" for name in ("ALPHA", "BETA") if name in settings]
         self.title = "   ".join([*turned, " → ".join(str(size) for size, _ in self.plan) + " px"])
 
@@ -118,12 +122,8 @@ class Run:
 
     @functools.cached_property
     def network(self):  # noqa: D102
-        if isinstance(self._make_network, keras.Model):
-            raise RunError("Run takes the function that makes the network, such as load_network, not what it returns.")
-        network, make = self._make_network(self.settings), getattr(self._make_network, "__name__", "load_network")
-        if not isinstance(network, keras.Model):
-            raise RunError(f"{make} returned {type(network).__name__}: it must return what get_layer_outputs returns.")
-        return network
+        with explaining(self.settings, self._shapes[0]):
+            return check_network(self._make_network, self.settings)
 
     @functools.cached_property
     def _look(self):
@@ -141,10 +141,7 @@ class Run:
             reduce makes of all layers but the last stands in their place; with STYLE_MASKS that of each mask,
             (n_masks, …), if it is a mean.
         """
-        shape = getattr(image, "shape", ())
-        if len(shape) != 4:
-            found = f"this one {tuple(shape)}" if shape else f"this is a {type(image).__name__}"
-            raise RunError(f"An image has the shape (1, H, W, 3), and {found}.")
+        check_image(image)
         return self._look(image, self._guides)
 
     def look_at_style(self, style_images):
@@ -157,6 +154,8 @@ class Run:
             list with an entry per layer, the last as it is. Of several images, or with STYLE_MASKS, mixed as by
             Sources.mix.
         """
+        if not isinstance(style_images, (list, tuple)) or len(style_images) != len(self._sources.parts):
+            raise RunError("look_at_style takes the list of all style images, size.style_images.")
         seen, reduced = [], []
         for image, part in zip(style_images, self._sources.parts, strict=True):
             guides = () if part is None else self._look.guides(part)
@@ -199,6 +198,8 @@ class Run:
                 when None the first variable is the image.
         """
         variables = list(variables) if isinstance(variables, (list, tuple)) else [variables]
+        if self._records is None:
+            raise RunError("A run is used as with nst_utils.Run(…) as run:, so that it ends with all that is saved.")
         picture = (lambda: tf.convert_to_tensor(variables[0])) if picture is None else picture
         check_trained(variables, optimizer, picture, self._start.shape)
         self._variables, self._optimizer, self._image = variables, optimizer, picture
@@ -213,7 +214,7 @@ class Run:
         self._save(snapshot=not self.history)
         begin = self._end - self.plan[self._number][1]
         while len(self.history) < self._end and not self._stop.is_set():
-            done = len(self.history)
+            self._epoch = done = len(self.history)
             yield done - begin
             if len(self.history) == done:
                 raise RunError("The training loop has not called run.record, which counts the epochs.")
@@ -224,6 +225,8 @@ class Run:
         Args:
             **costs: scalars by name, the same in each epoch; the first is what is minimised, such as J.
         """
+        if self._epoch != len(self.history):
+            raise RunError("run.record is called once in each epoch of a loop over run.epochs(…).")
         costs = as_numbers(costs, self.history)  # waits for the step to end
         total = float(tf.reduce_sum(self.generated_image))  # a ReLU makes zero of NaN: costs alone do not show it
         if not all(map(math.isfinite, (*costs.values(), total))):
@@ -246,6 +249,10 @@ class Run:
         self._stop.set()
 
     def __enter__(self):
+        with in_a_line("Stopped before the first epoch: nothing was painted."):
+            return self._begin()
+
+    def _begin(self):
         network = self.network
         facts = describe_run(self.settings, self._shapes[0], self.plan, network, self._make_network, self._context)
         folder = None
@@ -291,11 +298,13 @@ class Run:
         if self.state == "finished":
             self._records.remove_checkpoint()
         elif self.state == "stopped":
+            notebook = self._context.notebook  # of paint, say, which is called elsewhere
+            where = f'RESUME = "{self.folder.as_posix()}"' + (f" in {notebook}" if notebook else "")
             if self.history:
                 self._view.update(self.picture, self.history, last=True)
             self._view.say(
                 f"Stopped after epoch {len(self.history)} of {self._epochs}. The picture so far is saved.\n"
-                f'To continue, set RESUME = "{self.folder.as_posix()}" and run all cells; after that, set it to "".'
+                f'To continue, set {where} and run all cells; after that, set it to "".'
             )
 
     def _save(self, snapshot):

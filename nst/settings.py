@@ -14,6 +14,8 @@ from nst.table import SETTINGS
 
 KINDS = {str: "a text in quotes", bool: "True or False", int: "a whole number", float: "a number", list: "a list"}
 TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+OF_ONE_LESSON = ("BETA", "MIXTURE", "LAST_EPOCHS")
+OF_EACH_LESSON = ("ALPHA", "LEARNING_RATE", "SMOOTHNESS", "COLOUR_SMOOTHNESS", *OF_ONE_LESSON)
 SAID = {}  # what was said last of each setting that comes from elsewhere
 
 
@@ -57,8 +59,6 @@ def read_settings(namespace):
         near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
         if near and not near[0].startswith(name) and not name.startswith(near[0]):  # SIZE is a reader's own
             _say(name, f"{name} is no setting, in case you mean {near[0]}.")
-    if "BETA" in namespace and {"MIXTURE", "LAST_EPOCHS"} & namespace.keys():
-        _say("lessons", "BETA is a setting of the first lesson, MIXTURE and LAST_EPOCHS of the second: none has all.")
     return decide({name: namespace[name] for name in SETTINGS if name in namespace}, current().settings)
 
 
@@ -257,6 +257,27 @@ def name_of_pair(settings, most=80):
     """Return <content>-<style>, after which a run's folder is named, of at most so many bytes each."""
     styles = "+".join(Path(path).stem for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
     return f"{fit_name(Path(settings.CONTENT_IMAGE).stem, most)}-{fit_name(styles, most)}"
+
+
+def check_own(settings, used):
+    """Return Settings without those of another lesson, which are said, and look whether all of its own are there.
+
+    Args:
+        settings: Settings, checked.
+        used: set of the names that the lesson's functions use.
+
+    Raises:
+        SettingsError: one of those that have another value in each lesson is used, and missing.
+    """
+    if missing := [name for name in OF_EACH_LESSON if name in used and name not in settings]:
+        raise SettingsError(
+            f"{', '.join(missing)} is not set. Bring back its line in the cell of settings, and run it."
+        )
+    others = [name for name in OF_ONE_LESSON if name in settings and name not in used]
+    if others and used & {*OF_ONE_LESSON}:
+        print(f"{', '.join(others)}: of no effect, since no function of this lesson looks at it.")
+        return Settings({name: value for name, value in settings.items() if name not in others})
+    return settings
 
 
 def differing(settings, others):

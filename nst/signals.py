@@ -8,6 +8,16 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 @contextlib.contextmanager
+def in_a_line(text):
+    """Have Jupyter show an interrupt of what is within in a line."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error._render_traceback_ = lambda: [f"KeyboardInterrupt: {text}"]
+        raise
+
+
+@contextlib.contextmanager
 def on_stop_signals(handler):
     """Call a handler, as signal.signal does, for Ctrl-C, SIGTERM and SIGHUP; then give back those of before.
 

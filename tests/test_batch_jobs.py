@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import batch.__main__ as command
-from batch.jobs import DECIMAL, Job, by_number, describe_grid, input_files, plan_jobs, read_grid, with_paths
+from batch.jobs import DECIMAL, Job, by_number, describe_grid, input_files, next_link, plan_jobs, read_grid, with_paths
 from batch.progress import Progress
 from batch.records import Paintings, sha256_of, take_folder
 from conftest import ROOT, SETTINGS, raiser, run_python
@@ -98,7 +98,9 @@ def test_links_that_lead_nowhere_results_and_brackets_in_names(tmp_path, capsys)
     brackets, painted = (os.path.join(folder, "a.jpg") for folder in ("Trip [2024]", "painted/a-wave"))
     assert find("Trip [2024]/*.jpg") == find("Trip [2024]") == ([brackets], 0)
     assert find("**/*.jpg") == ([brackets, painted], 0)
-    assert find("**/*.jpg", without=tmp_path / "painted") == ([brackets], 0)
+    (tmp_path / "painted" / "a-wave" / "settings.json").touch()
+    for folder, found in (("painted", [brackets]), ("", [brackets, painted]), ("Trip [2024]", [brackets, painted])):
+        assert find("**/*.jpg", without=tmp_path / folder) == (found, 0), "of a run in this batch's folder alone"
     assert find("painted/a-wave/a.jpg", without=tmp_path / "painted") == ([painted], 0), "named by itself"
     assert find("*.jpg") == ([], 1)
     said = f"{tmp_path / '*.jpg'}: passed over, since they lead nowhere: lost.jpg.\n"
@@ -262,6 +264,26 @@ def test_a_gallery_that_cannot_be_written_is_said_and_is_no_success(tmp_path, ca
     assert "index.html could not be written." in out and "Gallery:" not in out
     gallery.write = lambda failures: None
     assert Progress(1, gallery, tmp_path / "log").close()
+
+
+def test_a_link_of_a_chain_is_known_however_the_folder_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture = tmp_path / "out" / "a-wave" / "generated_image.png"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    job = Job(Settings(SETTINGS), "a", (Job(Settings(SETTINGS), "b"),))
+    starts = {next_link(job, path).settings.INIT for path in (picture, picture.relative_to(tmp_path))}
+    assert starts == {os.path.join("out", "a-wave", "generated_image.png")}
+
+
+def test_pictures_may_be_given_in_turns():
+    options = command.read_options(["--content", "a", "b", "--style", "s", "--content", "c"])
+    assert (options.content, options.style) == (["a", "b", "c"], ["s"])
+
+
+def test_a_result_that_has_got_lost_fails_alone(client):
+    job = Job(Settings(SETTINGS) | {"INIT": "gone.png"}, "a")
+    assert client._most_pixels(job) == 0 < client._most_pixels(Job(Settings(SETTINGS), "b"))
 
 
 def test_in_a_chain_each_failure_names_the_picture_before(client):

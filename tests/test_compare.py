@@ -13,7 +13,7 @@ from PIL import Image
 import nst.records
 import nst.runs
 import nst_utils
-from conftest import SETTINGS, after_epochs, facts_of, paint, replace, saved_picture, write_lesson
+from conftest import SETTINGS, after_epochs, facts_of, paint, raiser, replace, saved_picture, write_lesson
 from nst.backend import tf
 from nst.images import save_image
 from nst.lesson import FIRST, Lesson, run_cell
@@ -361,3 +361,10 @@ def test_lessons_are_compared_as_values_are(compare, lesson, tmp_path, unpainted
     assert {settings.ALPHA for settings in unpainted.values()} == {3.0}
     out = capsys.readouterr().out
     assert out.count("Painting with the cells of") == 2 and "first | second\n" in out
+
+
+def test_stopped_before_the_first_picture_all_are_still_to_come(compare, capsys, monkeypatch):
+    monkeypatch.setattr(nst.runs.Run, "__enter__", raiser(KeyboardInterrupt()))
+    folder = compare(BETA=[50, 400])
+    said = f"Stopped: 2 more would have come.\nsheet.png is in {folder.as_posix()}."
+    assert said in capsys.readouterr().out

@@ -389,6 +389,22 @@ def test_a_picture_that_is_transparent_all_over_is_shown_and_named(load, capsys)
         assert f"{name}: all of it is transparent. Its transparency is left out." in capsys.readouterr().out
 
 
+def test_a_white_drawing_on_nothing_is_said(load, capsys):
+    drawing = flat("RGBA", (255, 255, 255, 0))
+    drawing.paste((255, 255, 255, 255), (20, 20, 60, 60))
+    assert (load(drawing) == WHITE).all()
+    assert "a.png: nothing of it is to be seen on white, on which it is laid." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "options"), [("WEBP", {"lossless": True}), ("WEBP", {}), ("QOI", {})])
+def test_a_file_whose_end_was_never_written_is_said(load, capsys, kind, options):
+    whole = content_of(Image.effect_noise((120, 80), 50).convert("RGB"), kind, **options)
+    load(whole, "whole.img")
+    assert capsys.readouterr().out == ""
+    load(whole[: len(whole) * 9 // 10] + bytes(len(whole) - len(whole) * 9 // 10), "half.img")
+    assert "half.img: the file ends with zeros, so it may not be whole." in capsys.readouterr().out
+
+
 def test_what_the_frame_of_a_gif_leaves_free_is_transparent(load):
     data = content_of(flat("P", 0).convert("RGB"), "GIF")
     pixels = load(data[:6] + struct.pack("<HH", 150, 100) + data[10:], "a.gif")
@@ -486,6 +502,7 @@ def test_native_code_says_nothing_past_the_message(load, capfd):
         (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _50706=1025), "holds a small preview of the picture, as raw"),
         (b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 99, "is a raw camera file. Export it as JPEG or TIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an HEIC picture.* Convert it to JPEG: "),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + b"\0" * 99, "is a film. Take one picture out of it"),
         (b"8BPS\0\1" + b"\0" * 99, "is a Photoshop document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{ } loop\n", "is a PostScript or PDF document"),
         (b"\xef\xbb\xbf<!-- a page -->", "is a web page or an SVG drawing"),

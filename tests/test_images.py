@@ -102,7 +102,7 @@ def test_large_jpegs_are_decoded_smaller(load, monkeypatch):
     [
         ((1100, 100), "is 1100×100: longer than 1:10. Cut a part out"),
         ((300, 100), "short side of 21 pixels, 32 are the least. IMAGE_SIZE, or the first of SIZES, must be 96"),
-        ((12000, 9000), "has 108.0 megapixels, 100 are the most. Make it smaller"),
+        ((12000, 9000), "has 108.00 megapixels, 100 are the most. Make it smaller"),
     ],
 )
 def test_sizes_that_are_refused(load, size, message):

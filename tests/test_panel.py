@@ -492,6 +492,10 @@ def test_what_is_chosen_or_added_is_shown(make_panel, pictures, picture, gate):
     assert gate.reached.wait(WAIT)
     find(panel, "CONTENT_IMAGE").value = (pictures / "photo.jpg").as_posix()
     assert not shows(photo), "the picture that grows stays in sight"
+    upload(panel, ("words.jpg", b"these are words"))
+    gate.opened.set()
+    panel._thread.join(WAIT)
+    assert "words.jpg is no picture" in said_by(panel) and status(panel)[0].startswith("Finished"), "both are read"
 
 
 @pytest.mark.parametrize("name", ["../../x.jpg", "..\\..\\x.jpg", "C:\\pictures\\x.jpg"])
@@ -507,9 +511,9 @@ def test_names_of_uploads_lead_nowhere_else(pictures, picture, tmp_path, name):
         ("x.txt", b"GIF", "^x.txt is a picture, but not by its name. It must end in .jpg, .png or the like"),
         ("..", b"...", "is no picture that Pillow can read"),
         ("IMG_1.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an HEIC picture, .* Convert it to JPEG"),
-        ("x.jpg", b"", "images.x.jpg is empty. Copy or download it again"),
-        ("C:\\Temp\\x.png", b"\x89PNG", "images.x.png is no picture that Pillow can read"),
-        ("long.png", None, "images.long.png is 660×60: longer than 1:10"),
+        ("x.jpg", b"", "^x.jpg is empty. Copy or download it again"),
+        ("C:\\Temp\\x.png", b"\x89PNG", "^x.png is no picture that Pillow can read"),
+        ("long.png", None, "^long.png is 660×60: longer than 1:10"),
     ],
 )
 def test_what_is_no_usable_picture_is_not_kept(pictures, tmp_path, monkeypatch, name, content, message):

@@ -293,6 +293,7 @@ def test_a_second_signal_ends_a_kernel_that_does_not_answer(notebook_of, tmp_pat
     (tmp_path / "temporary").mkdir()
     code = """
         import os, signal, subprocess, time
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         child = subprocess.Popen(["sleep", "600"])
         print("training", os.getpid(), child.pid, flush=True)
         time.sleep(1)  # for the line to be sent

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,19 @@ from PIL import Image
 
 import nst.records
 import nst_utils
-from conftest import POSIX, SETTINGS, costs_of, facts_of, paint, prepare, saved_picture, stop_at, train
+from conftest import (
+    POSIX,
+    SETTINGS,
+    costs_of,
+    facts_of,
+    paint,
+    prepare,
+    raiser,
+    saved_picture,
+    stop_at,
+    train,
+    write_lesson,
+)
 from nst.backend import tf
 from nst.images import load_image, to_uint8
 from nst.lesson import Lesson, run_cell
@@ -290,11 +303,14 @@ def test_a_cost_that_no_picture_changes_is_told(folder, capsys, cost):
     assert "The first step" not in capsys.readouterr().out
 
 
-def test_cost_that_is_no_number_later_ends_the_run_with_a_sentence(folder):
+def test_cost_that_is_no_number_later_ends_the_run_with_a_sentence(folder, monkeypatch):
     names, record = prepare(OUTPUT_DIR=str(folder), EPOCHS=9), nst_utils.Run.record
     costs = {"J": 1.0, "J_content": 0.0, "J_style": math.nan}
     with pytest.raises(nst_utils.RunError, match="In epoch 5 not finite: J_style. .*after epoch 4 again"):
-        train(names, lambda run: record(run, **costs) if len(run.history) == 5 else None)
+        monkeypatch.setattr(
+            nst_utils.Run, "record", lambda run, **own: record(run, **(costs if len(run.history) == 5 else own))
+        )
+        train(names)
     assert len(names["run"].history) == facts_of(folder)["epochs_done"] == 4
 
 
@@ -351,6 +367,25 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
             "tf.Variable(size.start)",
             "tf.Variable(size.start[0])",
             r"^picture returns an image of shape .\d+, \d+, 3.: it",
+        ),
+        (
+            "tf.Variable(size.start)",
+            "tf.Variable(255 * size.start)",
+            "^picture has values as large as 255, and those of",
+        ),
+        ("at_style(size.style_images)", "at_style(size.style_images[0])", "^look_at_style takes the list of all style"),
+        ("run.record(", "run.record(J=J); run.record(", "^run.record is called once in each epoch of a loop over run"),
+        ("run.epochs(generated_image, optimizer)", "range(size.epochs)", "^run.record is called once in each epoch of"),
+        (
+            "(generated_image, optimizer)",
+            "(generated_image, optimizer, lambda x: x)",
+            "^picture must be a function with",
+        ),
+        ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: [].sizes)", r"(?s)^In a lambda, line 1 .*has no attribute"),
+        (
+            "load_network, mean",
+            "lambda _: tf.keras.Sequential(), mean",
+            "^<lambda> returned Sequential: it must return",
         ),
         ("load_network, mean", "load_network(settings), mean", "^Run takes the function that makes the network, such"),
         (
@@ -420,3 +455,42 @@ def test_an_error_in_a_file_of_ones_own_or_in_a_lambda_is_told_with_its_line(fol
     run_cell("compute_content_cost = lambda a_C, a_G: a_C[3]", names)
     with pytest.raises(nst_utils.RunError, match=r"(?s)^In a lambda, line 1 of its cell:.*IndexError: list index out"):
         train(names)
+
+
+def test_a_run_without_with_is_said(folder):
+    source = (
+        Lesson().cells[-1][0].replace("with nst_utils.Run(", "run = nst_utils.Run(").replace(" as run:", "\nif run:")
+    )
+    with pytest.raises(nst_utils.RunError, match="^A run is used as with nst_utils.Run.…. as run:, so that it ends"):
+        run_cell(source, prepare())
+
+
+def test_a_step_without_the_optimizer_and_pairs_without_a_list_are_said(folder, capsys):
+    line = "optimizer.apply_gradients([(gradient, generated_image)])"
+    names = prepare()
+    edit_cell(names, line, "pass")
+    train(names)
+    said = "The first step has changed no cost: the picture stays as it is. Is the optimizer given the gradient?"
+    assert capsys.readouterr().out.count(said) == 1
+    edit_cell(names, line, line.replace("[", "").replace("]", ""))
+    with pytest.raises(
+        nst_utils.RunError, match="(?s)^In train_step, .*\napply_gradients takes a list of pairs. Each"
+    ) as told:
+        train(names)
+    assert "TensorFlow alone" not in str(told.value)
+
+
+def test_an_interrupt_before_the_first_epoch_is_a_line(folder, monkeypatch):
+    monkeypatch.setattr(nst_utils.Run, "network", property(raiser(KeyboardInterrupt())))
+    with pytest.raises(KeyboardInterrupt) as told:
+        paint()
+    assert told.value._render_traceback_() == [
+        "KeyboardInterrupt: Stopped before the first epoch: nothing was painted."
+    ]
+
+
+def test_what_stops_elsewhere_than_in_its_notebook_names_it(folder, tmp_path):
+    said, lesson = [], Lesson(write_lesson(tmp_path / "mine.ipynb"))
+    view = lambda run: SimpleNamespace(say=said.append, update=lambda image, history, last: run.stop())  # noqa: E731
+    assert lesson.run({"EPOCHS": 9}, watch=view)["run"].state == "stopped"
+    assert "in mine.ipynb and run all cells; after that" in said[-1]

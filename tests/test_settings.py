@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, SETTINGS
 from nst.errors import SettingsError
 from nst.lesson import Lesson
-from nst.settings import Settings, check_settings, decide, differing, read_settings
+from nst.settings import Settings, check_own, check_settings, decide, differing, read_settings
 from nst.table import SETTINGS as TABLE
 
 # ---- the table
@@ -203,10 +203,14 @@ def test_a_name_like_a_setting_elsewhere_is_asked_about_once(capsys):
     assert capsys.readouterr().out == "", "of what has been mended"
 
 
-def test_a_setting_of_the_other_lesson_is_said(capsys):
-    for _ in range(2):
-        assert SETTINGS["BETA"] == read_settings(SETTINGS | {"MIXTURE": 0.5}).BETA
-    assert capsys.readouterr().out.count("MIXTURE and LAST_EPOCHS of the second") == 1
+def test_a_setting_of_another_lesson_is_left_out_and_one_of_its_own_is_wanted(capsys):
+    settings, used = Settings(SETTINGS) | {"MIXTURE": 0.5}, {"ALPHA", "BETA", "EPOCHS"}
+    assert check_own(settings, used) == SETTINGS
+    assert capsys.readouterr().out == "MIXTURE: of no effect, since no function of this lesson looks at it.\n"
+    assert check_own(settings, {"ALPHA"}) == settings, "as long as functions are still to be written"
+    del settings["ALPHA"]
+    with pytest.raises(SettingsError, match="^ALPHA is not set. Bring back its line in the cell of settings, and run"):
+        check_own(settings, used)
 
 
 # ---- checking
