@@ -135,13 +135,22 @@ def describe_functions(function):
 
 
 def names_used(function):
-    """Return the names that the cells' functions beside one use, attributes such as settings.BETA among them, a set."""
-    return {name for _, value in _functions_beside(function) for name in value.__code__.co_names}
+    """Return the names that the functions beside one use, attributes such as settings.BETA among them, a set."""
+    functions = (inspect.unwrap(value) for value in list(_namespace_of(function).values()) if callable(value))
+    codes, used = [f.__code__ for f in functions if isinstance(f, types.FunctionType)], set()
+    for code in codes:  # which grows by what stands within
+        used |= {*code.co_names}
+        codes += [within for within in code.co_consts if isinstance(within, types.CodeType)]
+    return used
+
+
+def _namespace_of(function):
+    return getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
 
 
 def _functions_beside(function):
     """Yield the names and functions that the cells beside a function have defined."""
-    namespace = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
+    namespace = _namespace_of(function)
     for name, value in list(namespace.items()):
         value = inspect.unwrap(value) if callable(value) else value  # of a decorator, such as tf.function
         # a second name, such as the training cell's step, may be that of the run before

@@ -73,19 +73,20 @@ class Run:
         if settings.RESUME:
             self._checkpoint = read_checkpoint(settings.RESUME)
             settings = settings_of_run(self._checkpoint["facts"], settings)
-        self.settings = settings = check_own(settings, names_used(network))
+        self.settings, idle = settings, check_own(settings, names_used(network))
         self._make_network, self._reduce = network, reduce or (lambda a: a)
         self._shapes = check_sources(settings)
         with explaining(settings, self._shapes[0]):
             self.plan = plan(settings, self._shapes)
-        check_plan(self.plan, plan.__name__)
+        check_plan(self.plan, getattr(plan, "__name__", "plan"))
         self._epochs = sum(epochs for _, epochs in self.plan)
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self._records = self._sources = self._painted = self._variables = None
         self._guides, self._end = (), 0  # of the current size: the epoch with which it ends
         self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
         self._epoch = None  # the one that is computed
-        turned = [f"{name.lower()} {settings[name]:g}" for name in ("ALPHA", "BETA") if name in settings]
+        turned = [name for name in ("ALPHA", "BETA") if name in settings and name not in idle]
+        turned = [f"{name.lower()} {settings[name]:g}" for name in turned]
         self.title = "   ".join([*turned, " → ".join(str(size) for size, _ in self.plan) + " px"])
 
     @property

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -14,8 +15,8 @@ from nst.table import SETTINGS
 
 KINDS = {str: "a text in quotes", bool: "True or False", int: "a whole number", float: "a number", list: "a list"}
 TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-OF_ONE_LESSON = ("BETA", "MIXTURE", "LAST_EPOCHS")
-OF_EACH_LESSON = ("ALPHA", "LEARNING_RATE", "SMOOTHNESS", "COLOUR_SMOOTHNESS", *OF_ONE_LESSON)
+OF_ONE_LESSON = ("BETA",), ("MIXTURE", "LAST_EPOCHS")
+OF_EACH_LESSON = ("ALPHA", "LEARNING_RATE", "SMOOTHNESS", "COLOUR_SMOOTHNESS", *OF_ONE_LESSON[0], *OF_ONE_LESSON[1])
 SAID = {}  # what was said last of each setting that comes from elsewhere
 
 
@@ -260,7 +261,7 @@ def name_of_pair(settings, most=80):
 
 
 def check_own(settings, used):
-    """Return Settings without those of another lesson, which are said, and look whether all of its own are there.
+    """Return a list of the settings that are another lesson's, and say so; and look whether all of its own are there.
 
     Args:
         settings: Settings, checked.
@@ -273,11 +274,11 @@ def check_own(settings, used):
         raise SettingsError(
             f"{', '.join(missing)} is not set. Bring back its line in the cell of settings, and run it."
         )
-    others = [name for name in OF_ONE_LESSON if name in settings and name not in used]
-    if others and used & {*OF_ONE_LESSON}:
-        print(f"{', '.join(others)}: of no effect, since no function of this lesson looks at it.")
-        return Settings({name: value for name, value in settings.items() if name not in others})
-    return settings
+    for own, others in itertools.permutations(OF_ONE_LESSON):
+        if used & {*own} and not used & {*others} and (idle := [name for name in others if name in settings]):
+            print(f"{', '.join(idle)}: no function of this lesson looks at it.")
+            return idle
+    return []
 
 
 def differing(settings, others):

@@ -12,7 +12,7 @@ import nst_utils
 from conftest import NOTEBOOK, SETTINGS, costs_of, facts_of, paint, replace, write_lesson
 from nst.backend import tf
 from nst.errors import SettingsError
-from nst.lesson import Lesson, describe_functions, run_cell
+from nst.lesson import FIRST, SECOND, Lesson, describe_functions, names_used, run_cell
 
 
 def activations(height, width, channels, seed=0):
@@ -209,3 +209,12 @@ def test_functions_are_described_by_their_sources(lesson):
     assert names["step"].python_function is not names["train_step"]
     assert describe_functions(names["load_network"]).keys() - found[0].keys() == {"mine"}, "step is of the run before"
     assert found[0]["typed_in"] == "unknown"
+
+
+def test_the_names_that_functions_use_are_found_wherever_they_stand():
+    for lesson, own, other in ((FIRST, "BETA", "MIXTURE"), (SECOND, "MIXTURE", "BETA")):
+        names = Lesson(lesson).run(train=False)
+        used = names_used(names["load_network"])
+        assert {own, "ALPHA", "SMOOTHNESS"} <= used and other not in used
+        run_cell(f"def mine(settings):\n    return [(lambda: settings.{other})() for _ in range(2)]", names)
+        assert other in names_used(names["load_network"]), "within what stands within"

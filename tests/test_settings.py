@@ -203,11 +203,13 @@ def test_a_name_like_a_setting_elsewhere_is_asked_about_once(capsys):
     assert capsys.readouterr().out == "", "of what has been mended"
 
 
-def test_a_setting_of_another_lesson_is_left_out_and_one_of_its_own_is_wanted(capsys):
+def test_a_setting_of_another_lesson_is_said_and_one_of_its_own_is_wanted(capsys):
     settings, used = Settings(SETTINGS) | {"MIXTURE": 0.5}, {"ALPHA", "BETA", "EPOCHS"}
-    assert check_own(settings, used) == SETTINGS
-    assert capsys.readouterr().out == "MIXTURE: of no effect, since no function of this lesson looks at it.\n"
-    assert check_own(settings, {"ALPHA"}) == settings, "as long as functions are still to be written"
+    assert check_own(settings, used) == ["MIXTURE"]
+    assert capsys.readouterr().out == "MIXTURE: no function of this lesson looks at it.\n"
+    assert check_own(settings, {"ALPHA", "MIXTURE"}) == ["BETA"]
+    assert check_own(settings, {"ALPHA"}) == [], "as long as functions are still to be written"
+    assert check_own(settings, {"MIXTURE", "BETA"}) == []
     del settings["ALPHA"]
     with pytest.raises(SettingsError, match="^ALPHA is not set. Bring back its line in the cell of settings, and run"):
         check_own(settings, used)
