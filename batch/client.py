@@ -171,10 +171,11 @@ def paint_all(client, jobs, paintings, kit, watch):
             waiting.extendleft([link] if link else [])
     finally:
         if client.status == "running":
-            for topic in (name, "all"):
-                client.unsubscribe_topic(topic)
-            client.cancel(list(futures.values()))
-            client.unregister_worker_plugin(name)
+            with contextlib.suppress(OSError):  # the same signal may have ended the workers
+                for topic in (name, "all"):
+                    client.unsubscribe_topic(topic)
+                client.cancel(list(futures.values()))
+                client.unregister_worker_plugin(name)
 
 
 def _forget_left_behind(client):

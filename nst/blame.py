@@ -14,10 +14,11 @@ from nst.errors import NSTError, RunError
 HOUSE = Path(__file__).parent
 MODULE = "<module>"  # the name of what stands in a cell outside of all functions
 OF_AUTOGRAPH = "tf__"  # how tf.function names what it makes of a function
-PAIRS = "apply_gradients takes a list of pairs. Each pair is (gradient, variable)."
+PAIRS = "apply_gradients takes a list of pairs. Each pair is (gradient, variable). apply takes two lists."
 HINTS = {  # what is read in an error: what it is likely to mean
     "bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
-    "equal, but are": "A cost must be one number, and a Gram matrix (n_C, n_C).",
+    "equal, but are": "A cost must be one number, a Gram matrix (n_C, n_C), and a picture be looked at by run.look.",
+    "Unknown variable": "An optimizer is for the variables of one size: make a new one at each.",
     "None": "None comes from a function that returns nothing, or is the gradient of what does not depend on it.",
     "No gradients": "The cost must depend on the picture, and be computed within the tape. tape.gradient takes the "
     "cost first, then the picture.",
@@ -88,8 +89,8 @@ def own_error(error):
     where = f"{function}, line {number} of {Path(file).name}" if Path(file).is_file() else where
     lines = [f"In {where}:\n    {line}\n{kind}: {_shortened(message)}"]
     lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
-    hints = {"": PAIRS} if "apply_gradients(" in line and "No gradients" not in message else HINTS
-    lines += [hint for word, hint in hints.items() if word in message]
+    pairs = "optimizer.apply" in line and re.search("unpack|terat|_unique_id|len is not", message)
+    lines += [PAIRS] if pairs else [hint for word, hint in HINTS.items() if word in message]
     return RunError("\n".join(lines))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import io
 import re
 
@@ -49,6 +50,7 @@ def check(function):
     Raises:
         CheckError: it is not right yet: the mistake in a sentence, with a hint.
     """
+    function = inspect.unwrap(function) if callable(function) else function  # of a decorator, such as tf.function
     name = getattr(function, "__name__", repr(function))
     if name not in NEEDS:
         raise CheckError(f"There is no check of {name}. There are checks of {', '.join(NEEDS)}.")
@@ -199,7 +201,7 @@ def _step(function, run):
     try:
         answer = _call(function, (run, variable, run.a_C, run.a_S, optimizer), STEP_HINTS)
     except CheckError:
-        if "look" in function.__code__.co_names:
+        if "look" in inspect.unwrap(function).__code__.co_names:
             raise
         raise CheckError(
             "The picture is looked at by run.look, whose network, tiles and masks are the run's."

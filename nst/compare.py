@@ -46,7 +46,8 @@ def compare(lesson=None, **settings):
         raise SettingsError(f"{name} has no values. Give it some, such as BETA=[50, 400].")
     if not 1 <= len(compared) <= 2:
         raise SettingsError(
-            f"{len(compared) or 'No'} settings have several values. Give them to one or two, such as BETA=[50, 400]."
+            f"{len(compared) or 'No'} settings have several values. Give them to one or two, such as BETA=[50, 400]; "
+            'to one that is a list itself as a dict: STYLE_LAYERS={"fine": […], "coarse": […]}.'
         )
     same = {"IMAGE_SIZE": "SIZES", "SIZES": "IMAGE_SIZE"}  # two names of one thing, of which the compared one counts
     hidden = compared.keys() | {same[name] for name in compared.keys() & same.keys()}

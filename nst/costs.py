@@ -8,7 +8,7 @@ from nst.backend import keras, tf
 from nst.errors import RunError
 
 WEIGHTS = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
-FAR_OUTSIDE = 5.0  # values of a picture, which are between 0 and 1 when it is shown
+FAR_OUTSIDE = 2.0  # values of a picture, which are between 0 and 1 when it is shown
 ENORMOUS = 1e6  # a weight from which on it is the likely cause, not a function
 
 
@@ -40,10 +40,25 @@ def _as_number(name, cost):
         raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
 
 
+def check_function(function, arguments, name):
+    """Look whether what a lesson hands over under a name is a function of so many arguments. RunError: it is not."""
+    if isinstance(function, keras.Model):
+        raise RunError("Run takes the function that makes the network, such as load_network, not what it returns.")
+    if not callable(function):
+        raise RunError(f"{name} must be a function: leave the brackets after its name away.")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # one that Python knows nothing of
+        return
+    try:
+        signature.bind(*range(arguments))
+    except TypeError as error:
+        many = f"{arguments or 'no'} argument{'s' * (arguments != 1)}"
+        raise RunError(f"{name} must be a function of {many} ({error}): see functools.partial.") from None
+
+
 def check_network(make, settings):
     """Return the network that a lesson's function makes of settings. RunError: it is none."""
-    if isinstance(make, keras.Model):
-        raise RunError("Run takes the function that makes the network, such as load_network, not what it returns.")
     network, name = make(settings), getattr(make, "__name__", "load_network")
     if not isinstance(network, keras.Model) or not hasattr(network, "weights_name"):
         raise RunError(f"{name} returned {type(network).__name__}: it must return what get_layer_outputs returns.")
@@ -56,6 +71,8 @@ def check_image(image):
     if len(shape) != 4:
         found = f"this one {tuple(shape)}" if shape else f"this is a {type(image).__name__}"
         raise RunError(f"An image has the shape (1, H, W, 3), and {found}.")
+    if tf.executing_eagerly() and (largest := float(tf.reduce_max(tf.abs(image)))) > FAR_OUTSIDE:
+        raise RunError(f"An image has values from 0 to 1, and this one as large as {largest:.0f}: it is prepared here.")
 
 
 def check_plan(plan, name):
@@ -68,7 +85,9 @@ def check_plan(plan, name):
 
 
 def check_trained(variables, optimizer, picture, shape):
-    """Look whether what a lesson wants to train can be trained, and what is made of it is an image of a shape.
+    """Look whether what a lesson wants to train can be trained, and return the function that makes an image of it.
+
+    picture is that function, or None for a single variable that is the image; shape is what it must have.
 
     Raises:
         RunError: a variable is none, there is no optimizer, or picture() returns something else.
@@ -80,20 +99,18 @@ def check_trained(variables, optimizer, picture, shape):
     if isinstance(optimizer, type) or not isinstance(getattr(optimizer, "variables", None), (list, tuple)):
         what = optimizer if isinstance(optimizer, (type, str)) else type(optimizer).__name__
         raise RunError(f"The optimizer is {what}: its function must return one, as tf.keras.optimizers.Adam().")
-    if not callable(picture):
-        raise RunError("picture must be a function that returns the image: leave the brackets after its name away.")
+    if picture is None:
+        if sum(variable.trainable for variable in variables) > 1:
+            raise RunError("Of several variables the third argument of run.epochs makes the picture: a function.")
+        picture = lambda: tf.convert_to_tensor(variables[0])  # noqa: E731
     name = getattr(getattr(picture, "func", picture), "__name__", "picture").replace("<lambda>", "picture")
-    try:
-        inspect.signature(picture).bind()
-    except TypeError as error:
-        raise RunError(f"{name} must be a function without arguments ({error}): see functools.partial.") from None
-    except ValueError:  # one that Python knows nothing of
-        pass
+    check_function(picture, 0, name)
     if (found := getattr(image := picture(), "shape", None)) != shape:
         what = f"an image of shape {tuple(found)}" if found else type(image).__name__
         raise RunError(f"{name} returns {what}: it must return an image of shape {tuple(shape)}.")
     if (largest := float(tf.reduce_max(tf.abs(image)))) > FAR_OUTSIDE:
         raise RunError(f"{name} has values as large as {largest:.0f}, and those of an image go from 0 to 1.")
+    return picture
 
 
 def unmoved(history):

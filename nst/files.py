@@ -131,7 +131,11 @@ def open_streams():
 def silent_stderr():
     """Keep off the screen what native code writes past Python."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # it is closed
+        yield
+        return
     os.dup2(nowhere, 2)
     try:
         yield

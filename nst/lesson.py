@@ -1,6 +1,7 @@
 """A lesson as a program: a notebook with settings, functions and a training loop, run in this process."""
 
 import ast
+import contextlib
 import hashlib
 import inspect
 import itertools
@@ -96,7 +97,14 @@ class Lesson:
         namespace = {"__name__": "__main__", "In": self._settings}
         with running(Context(settings or {}, watch, self.name, self.sha256)):
             for source, _ in self.cells[:-1]:
-                run_cell(source, namespace)
+                try:
+                    run_cell(source, namespace)
+                except NameError as error:
+                    first = source.strip().splitlines()[0]
+                    raise SettingsError(
+                        f"In {self.name}, the cell that begins {first!r}: {error}. Cells tagged shows are passed over "
+                        "here: tag this one so, too, or take it out, and save the notebook."
+                    ) from error
             namespace |= functions or {}
             if train:
                 run_cell(self.cells[-1][0], namespace)
@@ -115,12 +123,20 @@ def run_cell(source, namespace):
 
 
 def _python(source):
-    """Return the source of a cell without the lines that are none of Python's."""
-    try:
+    """Return the source of a cell without what is Jupyter's alone, such as %time, !ls and help?."""
+    with contextlib.suppress(SyntaxError):
         ast.parse(source)
-    except SyntaxError:  # else such a line is a part of something else
-        source = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)
-    return source
+        return source  # what looks like Jupyter's is a part of something else
+    plain = re.sub(r"(?m)^([ \t]*)([%!?].*|.*\?[ \t]*)$", r"\1pass", source)
+    plain = re.sub(r"(?m)^([ \t]*\w[\w, ]*=[ \t]*)[%!].*$", r"\1None", plain)
+    try:
+        ast.parse(plain)
+    except SyntaxError as error:
+        raise SettingsError(
+            f"The cell that begins {source.strip().splitlines()[0]!r} is not whole: {error.msg}, line {error.lineno}. "
+            "Mend it, and save the notebook."
+        ) from None
+    return plain
 
 
 def describe_functions(function):

@@ -155,6 +155,8 @@ def _hide_png_notes(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         start, end = at + 8, at + 8 + length
         kinds.add(kind)
+        if kind == b"IDAT" and zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise ImageError("is damaged: its pixels are not whole. Copy it again.")
         if kind[0] & 32 and end + 4 <= len(data):  # a small letter: not needed
             content = data[start:end]
             if kind == b"iCCP":

@@ -11,7 +11,16 @@ from nst.backend import device, graphs_forgotten, tf
 from nst.blame import explain, explaining
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import as_numbers, check_image, check_network, check_plan, check_trained, not_finite, unmoved
+from nst.costs import (
+    as_numbers,
+    check_function,
+    check_image,
+    check_network,
+    check_plan,
+    check_trained,
+    not_finite,
+    unmoved,
+)
 from nst.errors import RunError
 from nst.facts import describe_run
 from nst.images import enlarge_image
@@ -70,6 +79,8 @@ class Run:
 
     def __init__(self, settings, network, reduce=None, plan=plan_sizes):
         settings, self._checkpoint, self._context = check_settings(settings), None, current()
+        for function, arguments, name in ((network, 1, "network"), (reduce or abs, 1, "reduce"), (plan, 2, "plan")):
+            check_function(function, arguments, name)
         if settings.RESUME:
             self._checkpoint = read_checkpoint(settings.RESUME)
             settings = settings_of_run(self._checkpoint["facts"], settings)
@@ -201,8 +212,7 @@ class Run:
         variables = list(variables) if isinstance(variables, (list, tuple)) else [variables]
         if self._records is None:
             raise RunError("A run is used as with nst_utils.Run(…) as run:, so that it ends with all that is saved.")
-        picture = (lambda: tf.convert_to_tensor(variables[0])) if picture is None else picture
-        check_trained(variables, optimizer, picture, self._start.shape)
+        picture = check_trained(variables, optimizer, picture, self._start.shape)
         self._variables, self._optimizer, self._image = variables, optimizer, picture
         self._painted = self._sources  # of this image's size, also when the next size has begun
         if not getattr(optimizer, "built", True):

@@ -36,6 +36,12 @@ class Settings(dict):
             raise SettingsError(f"{name} is no setting of this lesson.{_do_you_mean(name, self)}")
         raise AttributeError(name)
 
+    def __setattr__(self, name, value):
+        """Set a setting."""
+        if name not in SETTINGS:
+            raise SettingsError(f"{name} is no setting.{_do_you_mean(name, SETTINGS)}")
+        self[name] = value
+
     def __or__(self, others):
         """Return Settings in which others win."""
         return Settings({**self, **others})
@@ -206,6 +212,8 @@ def check_settings(settings):
         raise SettingsError(f"Settings are what read_settings returns, as current_settings() does, not {settings!r}.")
     checked = Settings()
     for name, value in settings.items():
+        if name not in SETTINGS:
+            raise SettingsError(f"{name} is no setting.{_do_you_mean(name, SETTINGS)}")
         default, allowed, works, kinds = SETTINGS[name]
         kinds = kinds or (type(default),)
         value = _plain(value)

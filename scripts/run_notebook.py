@@ -218,7 +218,7 @@ def store(notebook, path):
 def finish(notebook, path, report, stopped, terminal):
     """Save the page of a notebook, executed from a path, print where things are, and return the exit status."""
     status, paths, folder, facts = 128 + stopped if stopped else 0, [], None, None
-    name, result = Path(os.environ.get("NST_OUTPUT_DIR") or "output").expanduser() / path.stem, ""
+    name, result = Path(os.path.expanduser(os.environ.get("NST_OUTPUT_DIR") or "output")) / path.stem, ""
     try:
         if report:
             name = folder = Path(os.fsdecode(bytes.fromhex("".join(s["text"] for s in report if "text" in s).strip())))
@@ -250,7 +250,7 @@ def how_to_go_on(folder, path):
 def left_behind(path, since):
     """Return how to go on with what a kernel that is gone has left since a time, as a list of no or one sentence."""
     named = os.environ.get("NST_OUTPUT_DIR") or settings_of(path).get("OUTPUT_DIR") or "output"
-    parent = ROOT / Path(named).expanduser()  # where the kernel runs
+    parent = ROOT / os.path.expanduser(named)  # where the kernel runs
     files = [*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}")]
     found = [(file.stat().st_mtime, file.parent) for file in files]
     return [how_to_go_on(folder, path) for when, folder in sorted(found)[-1:] if when >= since]
@@ -298,7 +298,7 @@ def main():
         status = finish(notebook, path, report, stopped, terminal)
     except Stopped as error:
         terminal.say("Stopped before there was a page.")
-        status, resumed = 128 + error.args[0], ROOT / Path(os.environ.get("NST_RESUME") or "-").expanduser()
+        status, resumed = 128 + error.args[0], ROOT / os.path.expanduser(os.environ.get("NST_RESUME") or "-")
         if (resumed / CHECKPOINT).exists():
             terminal.say(how_to_go_on(resumed, path))
     except CellExecutionError as error:

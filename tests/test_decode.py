@@ -396,6 +396,16 @@ def test_a_white_drawing_on_nothing_is_said(load, capsys):
     assert "a.png: nothing of it is to be seen on white, on which it is laid." in capsys.readouterr().out
 
 
+def test_a_png_of_one_chunk_whose_end_was_never_written_is_refused(load):
+    rows = np.random.default_rng(0).integers(0, 255, (40, 120), np.uint8).tobytes()
+    whole = png(8, rows[:120], rows[120:240])
+    assert load(whole).shape == (80, 120, 3)
+    for part in (0.5, 0.9):
+        cut = int(part * len(whole))
+        with pytest.raises(ImageError, match="is damaged: its pixels are not whole|cannot be decoded"):
+            load(whole[:cut] + bytes(len(whole) - cut), f"{part}.png")
+
+
 @pytest.mark.parametrize(("kind", "options"), [("WEBP", {"lossless": True}), ("WEBP", {}), ("QOI", {})])
 def test_a_file_whose_end_was_never_written_is_said(load, capsys, kind, options):
     whole = content_of(Image.effect_noise((120, 80), 50).convert("RGB"), kind, **options)

@@ -7,6 +7,7 @@ import pytest
 
 import nst_utils
 from conftest import SETTINGS
+from nst.backend import tf
 from nst.lesson import Lesson, run_cell
 from nst.mistakes import COSTS
 from scripts.authors.make_exercise import EXERCISE, HINTS, make
@@ -360,3 +361,9 @@ def test_an_error_is_shown_at_the_readers_own_line(old, new, said, folder):
     with pytest.raises(nst_utils.RunError, match=f"(?s){said}") as error:
         lesson.run(SETTINGS | {"EPOCHS": 1, "OUTPUT_DIR": str(folder)})
     assert str(error.value).count("\n") <= 5
+
+
+@pytest.mark.parametrize("name", ["total_cost", "train_step"])
+def test_a_function_of_tf_function_is_checked_too(lesson, capsys, name):
+    nst_utils.check(tf.function(lesson[name]))
+    assert capsys.readouterr().out == f"{name} is right.\n"

@@ -218,3 +218,22 @@ def test_the_names_that_functions_use_are_found_wherever_they_stand():
         assert {own, "ALPHA", "SMOOTHNESS"} <= used and other not in used
         run_cell(f"def mine(settings):\n    return [(lambda: settings.{other})() for _ in range(2)]", names)
         assert other in names_used(names["load_network"]), "within what stands within"
+
+
+def test_cells_of_ones_own_that_cannot_be_replayed(tmp_path, folder):
+    def lesson(source):
+        def add(cells):
+            cells.insert(9, nbformat.v4.new_code_cell(source))
+
+        return Lesson(write_lesson(tmp_path / "mine.ipynb", edit=add))
+
+    for source in ("help?", "?help", "files = !ls", "t = %timeit -o 1", "a = 1\n%time a"):
+        lesson(source).run(train=False)
+    with pytest.raises(
+        SettingsError, match="^The cell that begins 'if True' is not whole: expected ':', line 1. Mend it,"
+    ):
+        lesson("if True\n    1").functions()
+    with pytest.raises(
+        SettingsError, match="mine.ipynb, the cell that begins 'print.content_image.': name 'content_image'"
+    ):
+        lesson("print(content_image)").run(train=False)

@@ -379,7 +379,7 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
         (
             "(generated_image, optimizer)",
             "(generated_image, optimizer, lambda x: x)",
-            "^picture must be a function with",
+            "^picture must be a function of no arguments .missing",
         ),
         ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: [].sizes)", r"(?s)^In a lambda, line 1 .*has no attribute"),
         (
@@ -396,7 +396,7 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
         (
             "(generated_image, optimizer)",
             "(generated_image, optimizer, size.start)",
-            "^picture must be a function that",
+            "^picture must be a function: leave the brackets",
         ),
         ("tf.Variable(size.start)", "tf.Variable(size.start, trainable=False)", "^What is painted cannot be trained"),
         ("run.record(J=J,", "run.record(epoch=epoch, J=J,", "^run.record counts by itself: leave epoch out"),
@@ -409,6 +409,19 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
         ),
         ("mean_gram_matrix)", "mean_gram_matrix, lambda *_: [64, 96])", "^<lambda> returns .64, 96.: it must return a"),
         ("J, J_content, J_style = step", "J_content, J_style = step", r"(?s)^In line 9 of the cell:.*too many values"),
+        (
+            "run.look(size.content_image)",
+            "run.look(255 * size.content_image)",
+            "^An image has values from 0 to 1, and th",
+        ),
+        (
+            "(generated_image, optimizer)",
+            "([generated_image, tf.Variable(0.0)], optimizer)",
+            "^Of several variables the",
+        ),
+        ("mean_gram_matrix)", "mean_gram_matrix, [(64, 1)])", "^plan must be a function: leave the brackets after its"),
+        ("load_network, mean", "lambda: 1, mean", "^network must be a function of 1 argument .too many"),
+        ("mean_gram_matrix)", "'gram')", "^reduce must be a function: leave the brackets"),
         ("Run(current_settings(),", "Run(current_settings,", "^Settings are what read_settings returns"),
         (
             "run.look(size.content_image)",
