@@ -196,7 +196,7 @@ def test_without_snapshots(folder, tmp_path):
     for place in (tmp_path, str(tmp_path / "nowhere")):
         with pytest.raises(nst_utils.RunError, match=r"has no snapshots \(image_00000.jpg, …\). Name the folder of a"):
             nst_utils.animate(place)
-    run = nst_utils.Run(Settings(SETTINGS), network=None)
+    run = nst_utils.Run(Settings(SETTINGS), network=lambda settings: None)
     with pytest.raises(nst_utils.RunError, match="This run has no snapshots yet: it has not begun"):
         nst_utils.animate(run)
     assert not list(tmp_path.rglob("*.webp"))
