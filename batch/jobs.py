@@ -133,7 +133,8 @@ def _shortest(path):
 
 def by_number(text, number=r"(\d+)"):
     """Return what sorts texts as people do: frame_10 after frame_9. With DECIMAL as number also 0.04 before 0.2."""
-    return [(float(part), "") if i % 2 else (-1, part) for i, part in enumerate(re.split(number, text))]
+    parts = re.split(number, text)
+    return [(int(p) if p.isdecimal() else float(p), p) if i % 2 else (-1, p) for i, p in enumerate(parts)]
 
 
 def _each_once(values):

@@ -89,7 +89,7 @@ def own_error(error):
     where = f"{function}, line {number} of {Path(file).name}" if Path(file).is_file() else where
     lines = [f"In {where}:\n    {line}\n{kind}: {_shortened(message)}"]
     lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
-    pairs = "optimizer.apply" in line and re.search("unpack|terat|_unique_id|len is not", message)
+    pairs = "optimizer.apply" in line and re.search("unpack|terat|_unique_id|len is not|with shape|equal rank", message)
     lines += [PAIRS] if pairs else [hint for word, hint in HINTS.items() if word in message]
     return RunError("\n".join(lines))
 

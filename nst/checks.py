@@ -27,7 +27,7 @@ VALUE = (
     "It returns {}, through which no gradient flows back to the picture: compute with TensorFlow from beginning to "
     "end, without float(), .numpy() or NumPy."
 )
-SHAPES = "hape|imensions|ncompatible|No gradients|None values"  # in an error: what a hint on shapes or gradients is for
+SHAPES = "hape|imensions|ncompatible|unpack|No gradients|None values"  # in an error: what a hint on these is for
 STEP_HINTS = (
     (
         "No gradients|None values",
@@ -85,7 +85,9 @@ def _call(function, arguments, hints=()):
         raise CheckError(f"{first}. If you have: the line that raises must go, and the cell be run again.") from None
     except Exception as error:
         text = str(own_error(error) or f"{type(error).__name__}: {error}")
-        found = [hint for pattern, hint in hints if hint and re.search(pattern, text)]
+        said = text.partition("\n    ")[2].partition("\n")[2] or text  # without the line of the cell
+        hints = hints[:1] if "optimizer.apply" in text else hints  # which has others of its own
+        found = [hint for pattern, hint in hints if hint and re.search(pattern, said)]
         raise CheckError("\n".join([text, *found])) from None
 
 

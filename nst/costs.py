@@ -65,13 +65,15 @@ def check_network(make, settings):
     return network
 
 
+@tf.autograph.experimental.do_not_convert
 def check_image(image):
     """Look whether what is to be looked at has the shape of an image. RunError: it has not."""
     shape = getattr(image, "shape", ())
     if len(shape) != 4:
         found = f"this one {tuple(shape)}" if shape else f"this is a {type(image).__name__}"
         raise RunError(f"An image has the shape (1, H, W, 3), and {found}.")
-    if tf.executing_eagerly() and (largest := float(tf.reduce_max(tf.abs(image)))) > FAR_OUTSIDE:
+    largest = float(tf.reduce_max(tf.abs(image))) if tf.executing_eagerly() else 0.0
+    if largest > FAR_OUTSIDE:
         raise RunError(f"An image has values from 0 to 1, and this one as large as {largest:.0f}: it is prepared here.")
 
 

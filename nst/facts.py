@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from nst.backend import device, keras, tf
+from nst.errors import RunError
 from nst.lesson import describe_functions
 from nst.settings import style_pictures
 from nst.table import STARTS
@@ -22,7 +23,7 @@ def describe_run(settings, shape, plan, network, make_network, context):
     """
     return {
         "settings": settings,
-        **_describe_sources(settings),
+        **describe_sources(settings),
         "generated_image": {"width": shape[1], "height": shape[0]},
         "sizes": [list(pair) for pair in plan],
         "weights": {"name": network.weights_name, "sha256": network.weights_sha256},
@@ -37,7 +38,17 @@ def describe_run(settings, shape, plan, network, make_network, context):
     }
 
 
-def _describe_sources(settings):
+def check_unchanged(facts, settings):
+    """Look whether the pictures are those of a record's facts still. RunError: a file has been changed meanwhile."""
+    for key, described in describe_sources(settings).items():
+        if described != facts[key]:
+            raise RunError(
+                f"{key} is not what the run began with: a file has been changed meanwhile. Bring it back and go on "
+                "with RESUME, or start anew."
+            )
+
+
+def describe_sources(settings):
     """Return what is said of the pictures that a run is made from: their names in the settings, and sha256."""
     styles = style_pictures(settings.STYLE_IMAGE)
     return {

@@ -108,7 +108,7 @@ def _nearest_names(path):
         near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)
         if near:
             return f" In {folder} there is: {', '.join(near)}."
-    here = "this folder" if path.parent == Path() else path.parent
+    here = path.parent.absolute()
     missing = f"picture in {here}" if path.parent.is_dir() else f"folder {path.parent} either"
     return f" There is no {missing}."
 

@@ -138,6 +138,10 @@ def layer_cost(right):
             "It compares activations, place by place, which is what content is. Style is in their Gram matrices.": [
                 of_activations / k for k in (1, 4 * n_C**2, 4 * n_C**2 * n**2, 4 * n * n_C, n * n_C)
             ],
+            "gram_matrix wants a matrix with a row for each channel: mean_gram_matrix makes it of activations.": [
+                _total((right["gram_matrix"](S) - right["gram_matrix"](G)) ** 2) / k
+                for k in (1, 4, 4 * n_C**2, 4 * n_C**2 * n**2)
+            ],
             SQUARED_SUM: [_total(d) ** 2 / (4 * n_C**2), _total(d) ** 2],
             BRACKETS: [squares / 4 * n_C**2],
             SQUARES: [_total(f(d)) / (4 * n_C**2) for f in (abs, lambda d: d, lambda d: -d)],

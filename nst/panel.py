@@ -146,6 +146,9 @@ class Panel:
 
     def go_on(self):
         """Go on with the picture that was stopped last, with its own settings, as the button Go on does; see run."""
+        if self._stopped is None and self._ended.is_set():
+            self._say("No picture was stopped.")
+            return self._thread
         return self._start(self._stopped)
 
     def _start(self, stopped):

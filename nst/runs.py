@@ -22,7 +22,7 @@ from nst.costs import (
     unmoved,
 )
 from nst.errors import RunError
-from nst.facts import describe_run
+from nst.facts import check_unchanged, describe_run
 from nst.images import enlarge_image
 from nst.lesson import names_used
 from nst.plots import LiveView
@@ -188,7 +188,10 @@ class Run:
             done = before and (number < before["size"] or (len(self.history) >= self._end and not last))
             if done or (self._stop.is_set() and self._variables is not None):  # the first is always begun
                 continue
-            self._sources, self._number = load_sources(self.settings, length), number
+            sources = load_sources(self.settings, length)
+            if self._records:
+                check_unchanged(self._records.facts, self.settings)
+            self._sources, self._number = sources, number
             self._guides = self._look.guides(self._sources.masks)
             if before and before["size"] == number:
                 self._start = before["start"]

@@ -15,8 +15,8 @@ from nst.table import SETTINGS
 
 KINDS = {str: "a text in quotes", bool: "True or False", int: "a whole number", float: "a number", list: "a list"}
 TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-OF_ONE_LESSON = ("BETA",), ("MIXTURE", "LAST_EPOCHS")
-OF_EACH_LESSON = ("ALPHA", "LEARNING_RATE", "SMOOTHNESS", "COLOUR_SMOOTHNESS", *OF_ONE_LESSON[0], *OF_ONE_LESSON[1])
+OF_ONE_LESSON = ("BETA", "STYLE_LAYERS", "CONTENT_LAYER"), ("MIXTURE", "LAST_EPOCHS")
+OF_EACH_LESSON = "ALPHA", "LEARNING_RATE", "SMOOTHNESS", "COLOUR_SMOOTHNESS", "BETA", "MIXTURE", "LAST_EPOCHS"
 SAID = {}  # what was said last of each setting that comes from elsewhere
 
 
@@ -89,10 +89,12 @@ def check_names(cells):
             wrong += [(name, meant, right or before) for meant in near]
     for name, meant, _ in wrong:
         raise SettingsError(f"{name} is no setting. Do you mean {meant}?")
-    assigned = {name for names, _, _ in _assigned(cells) for name in names}
-    for name in SETTINGS.keys() - assigned:
-        if any(re.search(rf"(?m)^{name}[ \t]*:[^=\n]*$", cell) for cell in cells):
-            raise SettingsError(f"{name}: … sets nothing. Write {name} = …")
+    idle = {}  # name: whether the last cell of settings that has it does not set it
+    for cell, (names, right, _) in zip(cells, _assigned(cells), strict=True):
+        there = {*re.findall(r"(?m)^(\w+)[ \t]*(?::[^=\n]*|==.*)$", cell)} & SETTINGS.keys() if right else set()
+        idle |= dict.fromkeys(there, True) | dict.fromkeys(names, False)
+    for name in (name for name, is_idle in idle.items() if is_idle):
+        raise SettingsError(f"{name}: … and {name} == … set nothing. Write {name} = …")
 
 
 def _assigned(cells):

@@ -119,6 +119,8 @@ def test_a_picture_has_one_name_and_a_number_one_value_however_they_are_given():
         "--set RESUME = 'x': not in a batch; start the batch again instead: it goes on with what is missing.",
         "--set =5: write NAME=value.",
     ]
+    long = [f"shot_202601011230450{k:02}.jpg" for k in range(1, 11)]
+    assert sorted(reversed(long), key=by_number) == long, "numbers that no float holds"
     assert sorted(["1", "0.2", "0.04", "1e-05", "20"], key=lambda text: by_number(text, DECIMAL)) == [
         "1e-05",
         "0.04",

@@ -24,7 +24,7 @@ from conftest import (
 )
 from nst.backend import tf
 from nst.checkpoints import read_checkpoint, settings_of_run
-from nst.images import to_uint8
+from nst.images import save_image, to_uint8
 from nst.lesson import Lesson
 from nst.settings import Settings
 
@@ -147,6 +147,23 @@ def test_error_at_the_beginning_of_a_size_keeps_the_one_before(folder):
 
 
 # ---- the checkpoint
+
+
+def test_a_photo_that_is_changed_during_a_run_ends_it(folder, tmp_path, picture):
+    photo = tmp_path / "photo.png"
+    save_image(picture(50, 72, 1), photo)
+
+    def change(run):
+        if len(run.history) == 4:
+            save_image(picture(72, 50, 2), photo)
+
+    with pytest.raises(
+        nst_utils.RunError, match="^content_image is not what the run began with: a file has been changed"
+    ):
+        paint(change, CONTENT_IMAGE=str(photo), OUTPUT_DIR=str(folder), **TWO_SIZES)
+    assert facts_of(folder)["epochs_done"] == 10
+    save_image(picture(50, 72, 1), photo)
+    assert paint(RESUME=str(folder)).state == "finished"
 
 
 def test_long_epochs_leave_a_checkpoint_between_snapshots(folder, monkeypatch):

@@ -99,6 +99,18 @@ MISTAKES = {  # name: (what is written, words of what is said)
         "a Gram matrix already",
     ),
     "style without divisor": (LAYER + "tf.reduce_sum(d ** 2)", "The divisor is missing"),
+    "style of activations that are no matrices": (
+        LAYER.replace("d = ", "d = gram_matrix(a_S) - gram_matrix(a_G)  # ") + "tf.reduce_sum(d ** 2) / (4 * n_C ** 2)",
+        "mean_gram_matrix makes it of activations",
+    ),
+    "step with a list of gradients": (
+        STEP.replace("tape.gradient(objective, generated_image)", "tape.gradient(objective, [generated_image])"),
+        "Each pair is (gradient, variable)",
+    ),
+    "content with a name that is not there": (
+        CONTENT.replace("output[-1]", "outputs[-1]", 1) + "a_c.shape",
+        "not defined",
+    ),
     "style with a doubled divisor": (
         LAYER + "tf.reduce_sum(d ** 2) / (4 * n_C ** 2 * (n_H * n_W) ** 2)",
         "in the divisor twice",

@@ -133,7 +133,7 @@ def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
         ("images/summer_place.jpg", "images.summer_place.jpg does not exist. In images there is: summer_palace.jpg"),
         ("nowhere/a.jpg", "does not exist. There is no folder nowhere either"),
         (tmp_path / "a.jpg", "does not exist. There is no picture in "),
-        ("a.jpg", "a.jpg does not exist. There is no picture in this folder.$"),
+        ("a.jpg", "a.jpg does not exist. There is no picture in .*[^.].$"),
         (os.devnull, "is no ordinary file"),
         (tmp_path / "great_wav", "does not exist. In images there is: great_wave.jpg"),
         ("images", "images is a folder. Name a picture in it. In images there is: .*jpg"),

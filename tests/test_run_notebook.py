@@ -45,7 +45,7 @@ def execute(*arguments, code=0, **more):
     finally:
         process.kill()
     assert process.returncode == code, out
-    assert "Traceback" not in out
+    assert "Traceback" not in out and "AutoGraph" not in out, out
     return out
 
 

@@ -184,7 +184,9 @@ TYPO = 'CONTENT_IMAGE = "a.jpg"\nBETTA = 800.0'
         (["EPOCHS = 3", "BETTA = 800.0", "SEED = 2"], "^BETTA"),
         (["EPOCHS = 3", "BETTA = 800.0", "BETA = 800.0"], ""),
         (["EPOCHS = 3", "beta = 800.0"], ""),
-        (["EPOCHS = 3\nBETA: 800.0"], "^BETA: … sets nothing. Write BETA = …"),
+        (["EPOCHS = 3\nBETA: 800.0"], "^BETA: … and BETA == … set nothing. Write BETA = …"),
+        (["EPOCHS = 3\nBETA = 800.0", "EPOCHS = 3\nBETA == 900.0"], "^BETA: … and BETA == … set nothing"),
+        (["EPOCHS = 3\nBETA = 800.0", "BETA == 900.0"], ""),
         (["EPOCHS = 3\nBETA: 800.0", "EPOCHS = 3\nBETA = 800.0"], ""),
         (["EPOCHS = 3\nBETA: float = float(3)"], ""),
         (["EPOCHS = 3", "print(1)", "SIZE = 3"], ""),
@@ -214,7 +216,7 @@ def test_a_setting_of_another_lesson_is_said_and_one_of_its_own_is_wanted(capsys
     settings, used = Settings(SETTINGS) | {"MIXTURE": 0.5}, {"ALPHA", "BETA", "EPOCHS"}
     assert check_own(settings, used) == ["MIXTURE"]
     assert capsys.readouterr().out == "MIXTURE: no function of this lesson looks at it.\n"
-    assert check_own(settings, {"ALPHA", "MIXTURE"}) == ["BETA"]
+    assert check_own(settings, {"ALPHA", "MIXTURE"}) == ["BETA", "STYLE_LAYERS", "CONTENT_LAYER"]
     assert check_own(settings, {"ALPHA"}) == [], "as long as functions are still to be written"
     assert check_own(settings, {"MIXTURE", "BETA"}) == []
     del settings["ALPHA"]
