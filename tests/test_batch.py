@@ -161,7 +161,7 @@ def test_killed_worker_costs_no_picture(cluster, batch, repository, tmp_path):
     _, alive = psutil.wait_procs(orphans, timeout=PATIENCE)
     assert not alive, "a process that paints ends with its worker"
     lines = finish(process)
-    assert f"lost      {victim}: what it painted goes to another worker" in lines
+    assert f"lost      {victim}: what it painted goes to another, as soon as there is one" in lines
     records = painted(tmp_path / "gallery").values()
     done = {(facts["settings"]["CONTENT_IMAGE"], facts["settings"]["BETA"]) for facts in records}
     assert len(records) == len(done) == 6, "each is painted once"
