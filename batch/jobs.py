@@ -86,8 +86,8 @@ def _find(pattern, without):
         _pass_over(pattern, "they are folders: name them, too, or all pictures in them, as **/*.jpg", folders)
         _pass_over(pattern, "they have no picture's name", [path for path in others if path not in folders])
         paths = [path for path in there if path not in others and path not in folders]
-    elif os.path.exists(pattern) or not pattern:
-        return [pattern] * bool(pattern)
+    elif os.path.exists(pattern):
+        return [pattern]
     else:
         stem, suffix = os.path.splitext(pattern)
         if re.fullmatch(r"\.[A-Za-z0-9]+", suffix):  # *.jpg is *.JPG, too

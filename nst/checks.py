@@ -203,7 +203,7 @@ def _step(function, run):
     try:
         answer = _call(function, (run, variable, run.a_C, run.a_S, optimizer), STEP_HINTS)
     except CheckError:
-        if "look" in inspect.unwrap(function).__code__.co_names:
+        if "look" in function.__code__.co_names:
             raise
         raise CheckError(
             "The picture is looked at by run.look, whose network, tiles and masks are the run's."

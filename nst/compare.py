@@ -5,7 +5,7 @@ import itertools
 import time
 from pathlib import Path
 
-from nst.errors import NSTError, SettingsError
+from nst.errors import NSTError, SettingsError, in_words
 from nst.exhibition import label
 from nst.files import claim_folder, claim_name, fit_name, write_file
 from nst.images import to_uint8
@@ -129,7 +129,7 @@ class _Comparison:
             self.left[:0] = [] if any(folder.glob("*")) else [self.place]
             return True
         except Exception as error:  # also of functions that a reader has edited
-            self.cells[i][j] = str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}"
+            self.cells[i][j] = in_words(error)
             return False
         self.cells[i][j] = to_uint8(run.picture)
         self.seconds.append(time.monotonic() - self.started)

@@ -65,9 +65,9 @@ def open_picture(path):
             # by its name, Pillow would map it into the memory, and tear what it turns
             quiet = silent_stderr() if head[:2] in (b"II", b"MM") else contextlib.nullcontext()  # libtiff talks
             with quiet, without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
-                opened.info.update(info)
+                opened.info |= {"remarks": [], **info}
                 if opened.format in ("WEBP", "AVIF", "QOI") and _ends_with_zeros(file):
-                    opened.info["left_out"] = ["the file ends with zeros, so it may not be whole. Copy it again."]
+                    opened.info["remarks"].append("the file ends with zeros, so it may not be whole. Copy it again.")
                 opened.info.pop("xmp", None)  # by which other programs turn nothing
                 if opened.format == "TIFF":
                     _vouch_for_tiff(opened, head)
@@ -96,10 +96,10 @@ def open_picture(path):
         ) from None
 
 
-def _ends_with_zeros(file, part=0.05):
-    """Return whether the last part of a file is nothing but zeros, as what was copied by half has it."""
+def _ends_with_zeros(file):
+    """Return whether the last twentieth of a file is nothing but zeros, as what was copied by half has it."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(size - int(part * size))
+    file.seek(size - size // 20)
     return size > 1000 and not any(file.read())
 
 
@@ -170,22 +170,21 @@ def to_rgb(opened, size, background):
     """Decode a picture from open_picture, turn it upright, scale it to (width, height) and make it 8-bit sRGB.
 
     Transparent pictures are laid on a background. Returns Pillow's image of mode RGB, and a list of sentences on what
-    was left out.
+    was not taken as it stands.
     """
     turn, profile = _turn(opened), opened.info.get("icc_profile", b"")
     if upright_size(opened) != opened.size:
         size = size[::-1]
     opened.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode it smaller
     opened.load()
-    left_out = list(opened.info.get("left_out", ()))
+    remarks = opened.info["remarks"]
     if opened.mode.startswith(("I", "F")):
-        picture, white = _scale_deep(opened, size)
-        left_out += [f"{white:g} is taken for white of its floating-point numbers."] if white else []
+        picture = _scale_deep(opened, size)
     else:
         picture = _in_8_bits(opened)
         if picture.mode in ("LA", "RGBA") and picture.getextrema()[-1] == (0, 0):
             picture = picture.convert(picture.mode.removesuffix("A"))
-            left_out.append("all of it is transparent. Its transparency is left out.")
+            remarks.append("all of it is transparent. Its transparency is left out.")
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     picture = picture.transpose(turn) if turn is not None else picture
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
@@ -193,10 +192,10 @@ def to_rgb(opened, size, background):
     if alpha:
         colour = Image.composite(colour, Image.new("RGB", colour.size, background), alpha)
         if background == "white" and colour.getextrema() == ((255, 255),) * 3:
-            left_out.append("nothing of it is to be seen on white, on which it is laid. Lay it on another colour.")
+            remarks.append("nothing of it is to be seen on white, on which it is laid. Lay it on another colour.")
     if not obeyed:
-        left_out.append("its colour profile cannot be used and is left out. The colours are taken as sRGB.")
-    return colour, left_out
+        remarks.append("its colour profile cannot be used and is left out. The colours are taken as sRGB.")
+    return colour, remarks
 
 
 def _in_8_bits(picture):
@@ -216,28 +215,26 @@ def _in_8_bits(picture):
 
 
 def _scale_deep(picture, size):
-    """Return a picture of mode I;16, I or F scaled, as L, or as LA where a grey of it is transparent.
-
-    And what was taken for white of floating-point numbers that do not say so by how large they are; else None.
-    """
+    """Return a picture of mode I;16, I or F scaled, as L, or as LA where a grey of it is transparent."""
     picture = picture.convert("I") if picture.mode == "I;16B" else picture  # which Pillow scales wrong
     values = np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
     if not np.isfinite(values).all():
         raise ImageError("has pixels that are no finite numbers (NaN or infinity). Save it again as JPEG or PNG.")
-    white, doubtful = 4095 if picture.info.get("bits") == 12 else 65535, None
+    white = 4095 if picture.info.get("bits") == 12 else 65535
     if picture.mode == "F":
         high = np.quantile(np.asarray(picture.resize(size, Image.Resampling.NEAREST)), 0.99)  # some may be brighter
         white = next(
             (usual for usual in (1, 255, 1023, 4095, 65535) if high <= usual * (4 if usual == 1 else 1.2)), high
         )
-        doubtful = None if 0.5 * white < high <= white else white
+        if not 0.5 * white < high <= white:  # it is not sure
+            picture.info["remarks"].append(f"{white:g} is taken for white of its floating-point numbers.")
     scaled = np.clip(values / np.float64(white), 0.0, 1.0)
     scaled = 1.0 - scaled if picture.info.get("negative") else scaled
     grey = Image.fromarray(np.round(scaled * 255.0).astype(np.uint8))
     if "transparency" not in picture.info:
-        return grey, doubtful
+        return grey
     opaque = Image.fromarray(np.uint8(255) * (np.asarray(picture) != picture.info["transparency"]))
-    return Image.merge("LA", [grey, opaque.resize(size, Image.Resampling.LANCZOS)]), None
+    return Image.merge("LA", [grey, opaque.resize(size, Image.Resampling.LANCZOS)])
 
 
 def _to_srgb(picture, profile):

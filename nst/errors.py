@@ -18,6 +18,11 @@ class NSTError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
+def in_words(error):
+    """Return what is shown of an error where there is room for its words alone."""
+    return str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}"
+
+
 class SettingsError(NSTError):
     """A setting has an unknown name or a value that cannot work."""
 

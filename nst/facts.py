@@ -23,7 +23,7 @@ def describe_run(settings, shape, plan, network, make_network, context):
     """
     return {
         "settings": settings,
-        **describe_sources(settings),
+        **_describe_sources(settings),
         "generated_image": {"width": shape[1], "height": shape[0]},
         "sizes": [list(pair) for pair in plan],
         "weights": {"name": network.weights_name, "sha256": network.weights_sha256},
@@ -40,7 +40,7 @@ def describe_run(settings, shape, plan, network, make_network, context):
 
 def check_unchanged(facts, settings):
     """Look whether the pictures are those of a record's facts still. RunError: a file has been changed meanwhile."""
-    for key, described in describe_sources(settings).items():
+    for key, described in _describe_sources(settings).items():
         if described != facts[key]:
             raise RunError(
                 f"{key} is not what the run began with: a file has been changed meanwhile. Bring it back and go on "
@@ -48,7 +48,7 @@ def check_unchanged(facts, settings):
             )
 
 
-def describe_sources(settings):
+def _describe_sources(settings):
     """Return what is said of the pictures that a run is made from: their names in the settings, and sha256."""
     styles = style_pictures(settings.STYLE_IMAGE)
     return {

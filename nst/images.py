@@ -46,8 +46,8 @@ def load_image(path, size, enlarge=True, background="white"):
     """
     height, width = scaled_size(path, size, enlarge)
     with open_picture(Path(path)) as opened:
-        picture, left_out = to_rgb(opened, (width, height), background)
-    for sentence in left_out:
+        picture, remarks = to_rgb(opened, (width, height), background)
+    for sentence in remarks:
         say_once(f"{str(path).encode(errors='replace').decode()}: {sentence}")
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
 

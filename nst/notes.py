@@ -174,7 +174,7 @@ def _hide_png_notes(data):
                 elif kind_of_colour == 2 and length == 6 and bits == 8:
                     info["transparency"] = struct.unpack(">HHH", content)
                 elif kind_of_colour == 2:  # of 16 bits Pillow keeps 8, which others share
-                    info["left_out"] = ["its transparent colour cannot be used and is left out."]
+                    info["remarks"] = ["its transparent colour cannot be used and is left out."]
                 elif kind_of_colour == 3 and length:
                     info["transparency"] = content[:256]
             data[at + 4 : start], data[end : end + 4] = b"nOTE", zlib.crc32(b"nOTE" + content).to_bytes(4, "big")

@@ -6,7 +6,6 @@ import io
 import shlex
 import threading
 import time
-from pathlib import Path
 
 import ipywidgets as widgets
 from IPython import get_ipython
@@ -14,15 +13,14 @@ from IPython.display import display
 from PIL import Image
 
 from nst.described import picture_output
-from nst.errors import ImageError, NSTError, SettingsError
-from nst.files import claim_name, fit_name, make_folder, write_file
-from nst.images import is_named_as_picture, load_image, to_uint8
+from nst.errors import NSTError, SettingsError, in_words
+from nst.images import load_image, to_uint8
 from nst.lesson import FIRST, ROOT, SECOND, Lesson
 from nst.replay import decide_small, own_folder
 from nst.settings import decide, differing
 from nst.status import status_line
+from nst.uploads import keep_picture, pictures_for_menu
 
-PICTURES = Path("images")
 LESSONS = (("Gram matrices", FIRST), ("nearest neighbours", SECOND))
 COLOURS = (("the painting's", ""), ("the photo's (luminance)", "luminance"), ("the photo's (match)", "match"))
 SECONDS_BETWEEN = 1.0  # two drawings of the picture as it grows
@@ -63,8 +61,8 @@ class Panel:
         lessons = [*LESSONS, *([] if path in dict(LESSONS).values() else [(lesson.name, path)])]
         self._choice = widgets.Dropdown(options=lessons, value=path, description="lesson", **described)
         self._controls = {
-            "CONTENT_IMAGE": widgets.Dropdown(options=_pictures(), description="content", **described),
-            "STYLE_IMAGE": widgets.Dropdown(options=_pictures(), description="style", **described),
+            "CONTENT_IMAGE": widgets.Dropdown(options=pictures_for_menu(), description="content", **described),
+            "STYLE_IMAGE": widgets.Dropdown(options=pictures_for_menu(), description="style", **described),
             "ALPHA": widgets.SelectionSlider(options=_steps(1.0), description="alpha", **described),
             "BETA": widgets.SelectionSlider(options=_steps(1.0), description="beta", **described),
             "IMAGE_SIZE": widgets.BoundedIntText(min=32, max=20_000, description="pixels", **described),
@@ -116,7 +114,7 @@ class Panel:
         """Offer pictures besides; what is chosen stays."""
         for name in ("CONTENT_IMAGE", "STYLE_IMAGE"):
             control = self._controls[name]
-            chosen, control.options = control.value, _pictures(*(path for _, path in control.options), *paths)
+            chosen, control.options = control.value, pictures_for_menu(*(path for _, path in control.options), *paths)
             control.value = chosen
 
     def _changed(self):
@@ -206,7 +204,7 @@ class Panel:
             self._say(f"{run.state.capitalize()}: {run.folder.as_posix()}. To paint it again:", code=line)
         except Exception as error:  # in a thread nobody else would tell
             self._error = error
-            self._say(str(error) if isinstance(error, NSTError) else f"{type(error).__name__}: {error}", "firebrick")
+            self._say(in_words(error), "firebrick")
         finally:
             self._run = None
             self._stop_button.disabled, self._run_button.disabled = True, False
@@ -284,40 +282,6 @@ def _steps(start):
     """Return 0, 0.001, 0.002, 0.005, … 50000, and what a slider begins with, as a list of (label, value)."""
     values = {0.0, start, *(float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5))}
     return [(f"{value:g}", value) for value in sorted(values)]
-
-
-def _pictures(*paths):
-    """Return the pictures in images/, and these besides, as a list of (name, path) for a menu."""
-    found = [path.as_posix() for path in PICTURES.glob("*") if is_named_as_picture(path)]
-    return [(Path(path).name, path) for path in sorted({*found, *paths})]
-
-
-def keep_picture(name, content):
-    """Keep a picture in images/ under its name, or the next free one.
-
-    Args:
-        name: what it is called where it comes from.
-        content: bytes of the file.
-
-    Returns:
-        path of the file, a text.
-
-    Raises:
-        ImageError: it is no picture that can be used; nothing is kept.
-        RunError, OSError: as make_folder, claim_name and write_file.
-    """
-    name = Path(name.replace("\\", "/")).name
-    make_folder(PICTURES)
-    path = claim_name(PICTURES / (fit_name(Path(name).stem, 60) + Path(name).suffix))
-    try:
-        write_file(path, content)
-        load_image(path, 512)
-        if not is_named_as_picture(path):
-            raise ImageError(f"{name} is a picture, but not by its name. It must end in .jpg, .png or the like.")
-    except NSTError as error:
-        path.unlink()
-        raise type(error)(str(error).replace(path.as_posix(), name)) from None
-    return path.as_posix()
 
 
 def settings_line(lesson, settings):

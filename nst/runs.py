@@ -11,18 +11,10 @@ from nst.backend import device, graphs_forgotten, tf
 from nst.blame import explain, explaining
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import (
-    as_numbers,
-    check_function,
-    check_image,
-    check_network,
-    check_plan,
-    check_trained,
-    not_finite,
-    unmoved,
-)
+from nst.costs import as_numbers, not_finite, unmoved
 from nst.errors import RunError
 from nst.facts import check_unchanged, describe_run
+from nst.handed import check_function, check_image, check_network, check_plan, check_styles, check_trained
 from nst.images import enlarge_image
 from nst.lesson import names_used
 from nst.plots import LiveView
@@ -31,6 +23,7 @@ from nst.settings import check_own, check_settings
 from nst.signals import in_a_line, on_stop_signals
 from nst.sizes import Size, plan_sizes
 from nst.sources import check_sources, enlarged_styles, load_sources, start_image
+from nst.status import stopped, title
 from nst.tiles import Look
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0  # at the most, however long SAVE_EVERY epochs take
@@ -79,13 +72,14 @@ class Run:
 
     def __init__(self, settings, network, reduce=None, plan=plan_sizes):
         settings, self._checkpoint, self._context = check_settings(settings), None, current()
-        for function, arguments, name in ((network, 1, "network"), (reduce or abs, 1, "reduce"), (plan, 2, "plan")):
+        reduce = reduce or (lambda a: a)
+        for function, arguments, name in ((network, 1, "network"), (reduce, 1, "reduce"), (plan, 2, "plan")):
             check_function(function, arguments, name)
         if settings.RESUME:
             self._checkpoint = read_checkpoint(settings.RESUME)
             settings = settings_of_run(self._checkpoint["facts"], settings)
         self.settings, idle = settings, check_own(settings, names_used(network))
-        self._make_network, self._reduce = network, reduce or (lambda a: a)
+        self._make_network, self._reduce = network, reduce
         self._shapes = check_sources(settings)
         with explaining(settings, self._shapes[0]):
             self.plan = plan(settings, self._shapes)
@@ -94,11 +88,9 @@ class Run:
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self._records = self._sources = self._painted = self._variables = None
         self._guides, self._end = (), 0  # of the current size: the epoch with which it ends
-        self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
         self._epoch = None  # the one that is computed
-        turned = [name for name in ("ALPHA", "BETA") if name in settings and name not in idle]
-        turned = [f"{name.lower()} {settings[name]:g}" for name in turned]
-        self.title = "   ".join([*turned, " → ".join(str(size) for size, _ in self.plan) + " px"])
+        self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
+        self.title = title(settings, idle, self.plan)
 
     @property
     def folder(self):  # noqa: D102
@@ -166,16 +158,8 @@ class Run:
             list with an entry per layer, the last as it is. Of several images, or with STYLE_MASKS, mixed as by
             Sources.mix.
         """
-        if not isinstance(style_images, (list, tuple)) or len(style_images) != len(self._sources.parts):
-            raise RunError("look_at_style takes the list of all style images, size.style_images.")
-        seen, reduced = [], []
-        for image, part in zip(style_images, self._sources.parts, strict=True):
-            guides = () if part is None else self._look.guides(part)
-            seen.append(self._look(image, guides))
-            scale = 1.0 if part is None else part.mean() ** -0.5  # as the guides weigh a part
-            reduced.append([(self._reduce(a)[0] if guides else self._reduce(a)) * scale for a in seen[-1][:-1]])
-        one = len(style_images) == 1 and not self._guides
-        return [*(reduced[0] if one else self._sources.mix(reduced)), seen[0][-1]]
+        check_styles(style_images, self._sources.parts)
+        return self._sources.see_styles(style_images, self._look)
 
     def sizes(self):
         """Yield what is still to be painted, from coarse to fine: a Size at a time."""
@@ -262,11 +246,8 @@ class Run:
         """End the run after the current step. May be called from another thread."""
         self._stop.set()
 
+    @in_a_line("Stopped before the first epoch: nothing was painted.")
     def __enter__(self):
-        with in_a_line("Stopped before the first epoch: nothing was painted."):
-            return self._begin()
-
-    def _begin(self):
         network = self.network
         facts = describe_run(self.settings, self._shapes[0], self.plan, network, self._make_network, self._context)
         folder = None
@@ -312,14 +293,9 @@ class Run:
         if self.state == "finished":
             self._records.remove_checkpoint()
         elif self.state == "stopped":
-            notebook = self._context.notebook  # of paint, say, which is called elsewhere
-            where = f'RESUME = "{self.folder.as_posix()}"' + (f" in {notebook}" if notebook else "")
             if self.history:
                 self._view.update(self.picture, self.history, last=True)
-            self._view.say(
-                f"Stopped after epoch {len(self.history)} of {self._epochs}. The picture so far is saved.\n"
-                f'To continue, set {where} and run all cells; after that, set it to "".'
-            )
+            self._view.say(stopped(self.history, self.plan, self.folder, self._context.notebook))
 
     def _save(self, snapshot):
         """Save the snapshot, the checkpoint, and what they say in words."""

@@ -48,6 +48,17 @@ class Sources(NamedTuple):
         roots = np.sqrt(self.masks.mean(axis=(1, 2)))
         return [tf.stack([root * G for root, G in zip(roots, layer, strict=True)]) for layer in layers]
 
+    def see_styles(self, style_images, look):
+        """Return what the style of the generated image is to be: see Run.look_at_style. look is a tiles.Look."""
+        seen, reduced = [], []
+        for image, part in zip(style_images, self.parts, strict=True):
+            guides = () if part is None else look.guides(part)
+            seen.append(look(image, guides))
+            scale = 1.0 if part is None else part.mean() ** -0.5  # as the guides weigh a part
+            reduced.append([(look.reduce(a)[0] if guides else look.reduce(a)) * scale for a in seen[-1][:-1]])
+        one = len(style_images) == 1 and not len(self.masks)
+        return [*(reduced[0] if one else self.mix(reduced)), seen[0][-1]]
+
     def finish(self, image):
         """Return what is shown and saved of an image of this size: with the photo's colours, and within the masks."""
         if self.keep_colours == "luminance":

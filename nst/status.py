@@ -1,8 +1,30 @@
-"""How far a run is, in a line."""
+"""A run in words: what it paints with, how far it is, and how a stopped one goes on."""
 
 import itertools
 
 from nst.costs import costs_of
+
+
+def title(settings, idle, sizes):
+    """Return what names the settings on which a picture depends most, but for those that nothing looks at.
+
+    Args:
+        settings: Settings.
+        idle: list of names of settings.
+        sizes: list of (size, epochs), from plan_sizes.
+    """
+    turned = [name for name in ("ALPHA", "BETA") if name in settings and name not in idle]
+    pixels = " → ".join(str(size) for size, _ in sizes)
+    return "   ".join([*(f"{name.lower()} {settings[name]:g}" for name in turned), f"{pixels} px"])
+
+
+def stopped(history, sizes, folder, notebook):
+    """Return how a run was stopped and goes on; notebook is the name of its own where it runs elsewhere, or None."""
+    where = f'RESUME = "{folder.as_posix()}"' + (f" in {notebook}" if notebook else "")
+    return (
+        f"Stopped after epoch {len(history)} of {sum(epochs for _, epochs in sizes)}. The picture so far is saved.\n"
+        f'To continue, set {where} and run all cells; after that, set it to "".'
+    )
 
 
 def status_line(history, sizes):

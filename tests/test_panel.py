@@ -19,16 +19,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nst.panel
 import nst.records
 import nst.runs
+import nst.uploads
 import nst_utils
 from conftest import SETTINGS, facts_of, saved_picture, write_lesson
 from nst.backend import tf
 from nst.images import save_image, to_uint8
 from nst.lesson import Lesson
-from nst.panel import keep_picture, settings_line
+from nst.panel import settings_line
 from nst.settings import decide
+from nst.uploads import keep_picture
 
 TINY = {"IMAGE_SIZE": 48, "EPOCHS": 3}
 WAIT = 120  # seconds after which a thread that has not come is taken for lost
@@ -44,7 +45,7 @@ def pictures(tmp_path, monkeypatch, picture):
     for seed, name in enumerate(("photo.jpg", "style.png", "other.jpg")):
         save_image(picture(50, 72, seed), folder / name)
     (folder / "notes.txt").write_text("no picture")
-    monkeypatch.setattr(nst.panel, "PICTURES", folder)
+    monkeypatch.setattr(nst.uploads, "EXAMPLES", folder)
     return folder
 
 
@@ -519,7 +520,7 @@ def test_names_of_uploads_lead_nowhere_else(pictures, picture, tmp_path, name):
 def test_what_is_no_usable_picture_is_not_kept(pictures, tmp_path, monkeypatch, name, content, message):
     """And no message names a place that is gone."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(nst.panel, "PICTURES", pictures.relative_to(tmp_path))
+    monkeypatch.setattr(nst.uploads, "EXAMPLES", pictures.relative_to(tmp_path))
     content = bytes_of(tf.zeros((60, 660, 3))) if content is None else content
     content = bytes_of(tf.zeros((60, 66, 3)), "GIF") if content == b"GIF" else content
     before = {*tmp_path.rglob("*")}

@@ -412,7 +412,7 @@ def test_names_of_any_letters_and_lengths_make_a_folder(folder, tmp_path, name):
         (
             "run.look(size.content_image)",
             "run.look(255 * size.content_image)",
-            "^An image has values from 0 to 1, and th",
+            "^What is looked at .run.look prepares it. has values as large as 255, and those",
         ),
         (
             "(generated_image, optimizer)",
