@@ -32,8 +32,10 @@ _HEADS = {  # what a file begins with, and what is to be said then
     rb"....ftyp(isom|iso\d|mp4|M4V|qt  |3g|avc1|MSNV|dash)": "a film. Take one picture out of it.",
     rb"%!PS|\xc5\xd0\xd3\xc6|%PDF": "a PostScript or PDF document. Export it as PNG.",
     rb"8BP[SB]": "a Photoshop document. Export it as JPEG or PNG.",
-    rb"....ftypcrx|FUJIFILM|II\*\0....CR|II(RO|RS|U\0)|FOVb|\0MRM": "a raw camera file. Export it as JPEG or TIFF.",
+    rb"....ftypcrx|FUJIFILM|II\*\0....(CR|IIII.waR)|MM\0\*....MMMMRaw|II(RO|RS|U\0)|FOVb|\0MRM": "a raw camera file. "
+    "Export it as JPEG or TIFF.",
 }
+_PROFILED = rb"GIF8.*\x21\xff\x0bICCRGBG1012|BM.{12}\x7c\0\0\0.{52}(DEBM|KNIL)"  # with one that Pillow passes over
 _TURNS = {  # by EXIF's number; with others a picture stays as it is
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -58,7 +60,7 @@ def open_picture(path):
     try:
         with open(path, "rb") as file, _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            head = file.read(512)
+            head = file.read(1024)
             for start, sentence in _HEADS.items():
                 if re.match(start, head, re.IGNORECASE | re.DOTALL):
                     raise ImageError(f"is {sentence}")
@@ -66,15 +68,16 @@ def open_picture(path):
             quiet = silent_stderr() if head[:2] in (b"II", b"MM") else contextlib.nullcontext()  # libtiff talks
             with quiet, without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
                 opened.info |= {"remarks": [], **info}
-                if opened.format in ("WEBP", "AVIF", "QOI") and _ends_with_zeros(file):
+                packed = opened.info.get("compression", "raw") != "raw"  # TIFF
+                if (packed or opened.format in ("WEBP", "AVIF", "QOI")) and _ends_with_zeros(file):
                     opened.info["remarks"].append("the file ends with zeros, so it may not be whole. Copy it again.")
                 opened.info.pop("xmp", None)  # by which other programs turn nothing
                 if opened.format == "TIFF":
                     _vouch_for_tiff(opened, head)
                 elif opened.format == "TGA" and not head[17] & 15:
                     opened.info["opaque"] = True  # its fourth byte means nothing
-                elif opened.format == "JPEG" and _is_adobe_rgb(opened):
-                    opened.info.setdefault("icc_profile", b"R03")
+                elif re.match(_PROFILED, head, re.DOTALL) or (opened.format == "JPEG" and _is_adobe_rgb(opened)):
+                    opened.info.setdefault("icc_profile", b"not read")
                 yield opened
     except ImageError as error:
         raise ImageError(f"{path} {error}") from None
@@ -126,7 +129,7 @@ def _vouch_for_tiff(opened, head):
             return directory[256]
         return 0
 
-    others = [*values_of(330), *[tags.next] * (tags[256] <= 512)]  # pages of scans differ, too
+    others = [*values_of(330)[:20], *[tags.next] * (tags[256] <= 512)]  # pages of scans differ, too
     larger = any(width_at(offset) > 2 * tags[256] for offset in others)
     if larger or tags.get(254) in (1, 3, 5, 7) or 50706 in tags:
         raise ImageError("holds a small preview of the picture, as raw camera files do. Export it as JPEG or TIFF.")
@@ -210,7 +213,8 @@ def _in_8_bits(picture):
     elif mode in ("La", "PA") or "transparency" in picture.info:
         picture = picture.convert("LA" if mode in ("1", "L", "La") else "RGBA")
     elif mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
-        picture = picture.convert("L" if mode == "1" else "RGB")
+        clear = mode == "P" and picture.palette.mode == "RGBA"
+        picture = picture.convert("L" if mode == "1" else "RGBA" if clear else "RGB")
     return picture
 
 

@@ -126,11 +126,11 @@ def _end_webp_before_notes(data):
     at, kinds, info = 12, set(), {}
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
-        if kind in (b"EXIF", b"XMP ") and kinds & {b"VP8 ", b"VP8L", b"ANMF"}:
-            if not kinds & {b"EXIF", b"XMP "}:
-                data[4:8] = struct.pack("<I", at - 8)
-            if kind == b"EXIF":
-                info["exif"] = data[at + 8 : at + 8 + length]
+        if kind == b"EXIF":
+            info["exif"] = data[at + 8 : at + 8 + length]
+        if kind in (b"EXIF", b"XMP ") and kinds & {b"VP8 ", b"VP8L", b"ANMF"} and b"end" not in kinds:
+            data[4:8] = struct.pack("<I", at - 8)
+            kinds.add(b"end")
         kinds.add(kind)
         at += 8 + length + length % 2
     if data[12:16] == b"VP8X":
@@ -151,10 +151,12 @@ def _hide_jpeg_notes(data):
 def _hide_png_notes(data):
     """Rename the chunks of a PNG file that hold no pixels; return its EXIF data, profile and transparent colour."""
     info, at, bits, kind_of_colour, kinds = {"exif": b""}, 8, data[24], data[25], set()
-    while at + 12 <= len(data):
+    while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         start, end = at + 8, at + 8 + length
         kinds.add(kind)
+        if kind[0] & 32 and b"IDAT" in kinds and end + 4 > len(data):  # cut in a note behind the pixels
+            data[at : at + 8] = b"\0\0\0\0IEND"
         if kind == b"IDAT" and zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             raise ImageError("is damaged: its pixels are not whole. Copy it again.")
         if kind[0] & 32 and end + 4 <= len(data):  # a small letter: not needed
@@ -163,13 +165,17 @@ def _hide_png_notes(data):
                 info["icc_profile"] = kind  # which cannot be used, and is said
                 with contextlib.suppress(zlib.error):
                     packed = content.partition(b"\0")[2][1:]
-                    info["icc_profile"] = zlib.decompressobj().decompress(packed, MAX_PROFILE) or kind
+                    unpacker = zlib.decompressobj()
+                    unpacked = unpacker.decompress(packed, MAX_PROFILE)
+                    info["icc_profile"] = unpacked if unpacker.eof else kind
             elif kind == b"eXIf":
                 info["exif"] = content
             elif kind in (b"gAMA", b"cHRM", b"cICP") and not _means_srgb(kind, content):
                 info.setdefault("icc_profile", kind)
-            elif kind == b"tRNS" and data[end : end + 4] == zlib.crc32(kind + content).to_bytes(4, "big"):
-                if kind_of_colour == 0 and length == 2:  # Pillow widens fewer bits to 8
+            elif kind == b"tRNS":
+                if data[end : end + 4] != zlib.crc32(kind + content).to_bytes(4, "big"):
+                    info["remarks"] = ["its transparency is damaged and left out."]
+                elif kind_of_colour == 0 and length == 2:  # Pillow widens fewer bits to 8
                     info["transparency"] = int.from_bytes(content, "big") * (255 // (2**bits - 1) or 1)
                 elif kind_of_colour == 2 and length == 6 and bits == 8:
                     info["transparency"] = struct.unpack(">HHH", content)

@@ -181,6 +181,18 @@ def test_notes_of_a_wrong_length_refuse_no_webp(load, length):
         assert np.array_equal(loaded.shape, np.asarray(turned).shape)
 
 
+def test_notes_of_a_webp_before_its_pixels_are_read(load):
+    stored = content_of(CORNER, "WEBP", lossless=True, exif=exif_of(3, 1, b"\0\6\0\0"))
+    pixels, note = stored.index(b"VP8L"), stored.index(b"EXIF")
+    assert load(stored[:pixels] + stored[note:] + stored[pixels:note]).shape == (120, 80, 3)
+
+
+def test_a_png_that_ends_within_a_note_behind_its_pixels_is_whole(load):
+    stored = content_of(CORNER, "PNG")[:-12] + chunk(b"tEXt", b"Comment\0" + b"y" * 300)
+    for left_out in (1, 100, 304, 308, 311):
+        assert np.array_equal(load(stored[:-left_out]), np.asarray(CORNER)), left_out
+
+
 def test_colour_profiles_are_converted_to_srgb(load, capsys):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = profile.replace(b"rXYZ", b"tmp!", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tmp!", b"bXYZ", 1)
@@ -215,6 +227,15 @@ def test_a_colour_space_without_a_profile_is_sRGB_or_said(load, capsys):
         primaries = chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, green, 15000, 6000))
         load(data[:33] + primaries + data[33:], f"primaries-{green}.png")
         assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, green
+    gif = content_of(CORNER, "GIF")
+    extended = gif[: -len(gif.partition(b",")[2]) - 1] + b"\x21\xff\x0bICCRGBG1012\1x\0," + gif.partition(b",")[2]
+    bmp = content_of(CORNER, "BMP")
+    head = struct.pack("<I", 124) + bmp[18:54].ljust(52, b"\0") + b"%s" + bytes(64)
+    bmp = bmp[:10] + struct.pack("<I", 138) + head + bmp[54:]
+    cases = ((gif, 0), (extended, 1), (bmp % b"BGRs", 0), (bmp % b"DEBM", 1))
+    for number, (data, said) in enumerate(cases):
+        assert np.array_equal(load(data, f"{number}.bmp"), np.asarray(CORNER))
+        assert capsys.readouterr().out.count("its colour profile cannot be used and is left out") == said, number
     camera = Image.Exif()
     camera.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}
     load(CORNER, "_dsc.jpg", exif=camera)
@@ -338,8 +359,11 @@ def test_a_grey_profile_of_a_grey_picture_that_comes_in_colour(load, capsys):
 
 
 def test_a_damaged_profile_of_a_png_is_left_out_and_named(load, capsys):
-    data = content_of(CORNER, "PNG")
-    for number, packed in enumerate((b"", zlib.compress(bytes(500))[:9], b"no zlib")):
+    data, whole = (
+        content_of(CORNER, "PNG"),
+        zlib.compress(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()),
+    )
+    for number, packed in enumerate((b"", zlib.compress(bytes(500))[:9], whole[:-1], b"no zlib")):
         loaded = load(data[:33] + chunk(b"iCCP", b"name\0\0" + packed) + data[33:], f"{number}.png")
         assert np.array_equal(loaded, np.asarray(CORNER))
         assert capsys.readouterr().out.count("its colour profile cannot be used and is left out.") == 1
@@ -406,12 +430,26 @@ def test_a_png_of_one_chunk_whose_end_was_never_written_is_refused(load):
             load(whole[:cut] + bytes(len(whole) - cut), f"{part}.png")
 
 
-@pytest.mark.parametrize(("kind", "options"), [("WEBP", {"lossless": True}), ("WEBP", {}), ("QOI", {})])
-def test_a_file_whose_end_was_never_written_is_said(load, capsys, kind, options):
-    whole = content_of(Image.effect_noise((120, 80), 50).convert("RGB"), kind, **options)
+NOISE = Image.effect_noise((120, 80), 50).point(lambda value: value // 4)
+OF_TIFF = tiff(b"\1", b"\2", _259=8).replace(
+    b"\1" * 4800 + b"\2" * 4800, zlib.compress(NOISE.tobytes()).ljust(9600, b"\7")
+)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        content_of(NOISE.convert("RGB"), "WEBP", lossless=True),
+        content_of(NOISE.convert("RGB"), "WEBP"),
+        content_of(NOISE.convert("RGB"), "QOI"),
+        OF_TIFF,
+    ],
+)
+def test_a_file_whose_end_was_never_written_is_said(load, capsys, whole):
     load(whole, "whole.img")
     assert capsys.readouterr().out == ""
-    load(whole[: len(whole) * 9 // 10] + bytes(len(whole) - len(whole) * 9 // 10), "half.img")
+    cut = len(whole) // 2 if whole is OF_TIFF else len(whole) * 9 // 10
+    load(whole[:cut] + bytes(len(whole) - cut), "half.img")
     assert "half.img: the file ends with zeros, so it may not be whole." in capsys.readouterr().out
 
 
@@ -437,6 +475,13 @@ def test_a_transparent_colour_of_16_bits_is_left_out_and_named(load, capsys):
     pixels = load(png(16, *deep, chunk(b"tRNS", struct.pack(">HHH", 3000, 40000, 1)), colour=2))
     assert (pixels == (11, 156, 0)).all(), "which Pillow cannot tell apart"
     assert "a.png: its transparent colour cannot be used and is left out." in capsys.readouterr().out
+
+
+def test_a_transparency_that_is_damaged_is_left_out_and_named(load, capsys):
+    note = chunk(b"tRNS", struct.pack(">HHH", *RED))
+    stored = content_of(CORNER, "PNG")
+    assert np.array_equal(load(stored[:33] + note[:-1] + b"!" + stored[33:]), np.asarray(CORNER))
+    assert "a.png: its transparency is damaged and left out." in capsys.readouterr().out
 
 
 def test_more_transparencies_than_colours_refuse_no_png(load):
@@ -491,6 +536,13 @@ def test_a_fourth_byte_of_tga_without_meaning_is_passed_over(load):
     assert (pixels[:38] == WHITE).all() and (pixels[42:] == (10, 20, 30)).all()
 
 
+def test_a_palette_of_tga_may_be_transparent(load):
+    head = struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 32, 0, 0, 120, 80, 8, 0x28)
+    palette = bytes([*RED[::-1], 0, *BLUE[::-1], 255])
+    pixels = load(head + palette + bytes(4800) + b"\1" * 4800, "a.tga")
+    assert (pixels[:38] == WHITE).all() and (pixels[42:] == BLUE).all()
+
+
 def test_native_code_says_nothing_past_the_message(load, capfd):
     whole = content_of(Image.effect_noise((120, 80), 50), "TIFF", compression="tiff_lzw")
     with pytest.raises(ImageError, match="cannot be decoded: its pixels are not whole. It may be damaged"):
@@ -511,6 +563,7 @@ def test_native_code_says_nothing_past_the_message(load, capfd):
         (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _254=1), "holds a small preview of the picture, as raw"),
         (tiff(b"\1\2\3", b"\1\2\3", (8,) * 3, 2, _50706=1025), "holds a small preview of the picture, as raw"),
         (b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 99, "is a raw camera file. Export it as JPEG or TIFF"),
+        (b"II*\0\x08\x0a\0\0IIIICwaR" + b"\0" * 99, "is a raw camera file. Export it as JPEG or TIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an HEIC picture.* Convert it to JPEG: "),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + b"\0" * 99, "is a film. Take one picture out of it"),
         (b"8BPS\0\1" + b"\0" * 99, "is a Photoshop document"),
