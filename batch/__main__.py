@@ -113,8 +113,8 @@ def main():
                 progress.say(f"Dask's dashboard: {client.dashboard_link}")
                 paint_all(client, missing, paintings, (kit, lesson.name, weights), progress)
     except NSTError as error:
-        print(error, file=sys.stderr)
-        return 1
+        print(error if progress else f"Nothing was started: {error}", file=sys.stderr)
+        return 1 if progress else 2
     except SystemExit:
         print("\nStopped. Give the same command again, and it goes on with what is missing.", file=sys.stderr)
         raise

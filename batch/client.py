@@ -1,6 +1,7 @@
 """A batch as the machine sees it that starts it: the workers, what is sent to them, and what comes back."""
 
 import contextlib
+import functools
 import io
 import logging
 import math
@@ -21,7 +22,9 @@ from batch.records import PICTURE
 from nst.backend import free_memory
 from nst.errors import ImageError, NSTError, RunError
 from nst.files import fit_name
+from nst.images import MAX_ASPECT_RATIO, MIN_SIDE, load_image
 from nst.lesson import ROOT
+from nst.settings import style_pictures
 from nst.sources import check_sources
 from nst.vgg19 import NORMALISATION_FILE, WEIGHTS_FOLDER, load_vgg19
 
@@ -53,11 +56,17 @@ def make_kit(lesson, weights):
 
 
 def check_jobs(jobs):
-    """Look at the pictures of all jobs, and note in those that cannot work why; return what is wrong with all alike."""
+    """Look at the pictures of all jobs, and note in those that cannot work why; return what is wrong with all alike.
+
+    Paintings are decoded, since many jobs hang on each; photos are not, since there are many of them.
+    """
+    decode = functools.cache(lambda path: load_image(path, MIN_SIDE * MAX_ASPECT_RATIO, enlarge=False))
     links = [link for job in jobs for link in (job, *job.chain)]
     for link in links:
         try:
             check_sources(link.settings)
+            for path, _ in style_pictures(link.settings.STYLE_IMAGE):
+                decode(path)
         except (NSTError, OSError, ValueError) as error:
             link.error = str(error)
     return links[0].error if len({link.error for link in links}) == 1 else ""

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import functools
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -19,12 +20,14 @@ from batch.jobs import DECIMAL, by_number
 from batch.records import PICTURE, described_files, sha256_of
 from nst.files import write_file
 from nst.images import load_image, to_uint8
+from nst.lesson import FIRST, SECOND
 from nst.settings import from_record, style_pictures
-from nst.table import SETTINGS, STARTS
+from nst.table import SETTINGS
 
 PAGE = Path(__file__).with_name("page.html")
 THUMBNAIL_SIZE, SOURCE_SIZE = 480, 320  # pixels of the long side: sharp on a phone, too
 NOT_SHOWN = ("CONTENT_IMAGE", "STYLE_IMAGE", "OUTPUT_DIR", "RESUME")  # named by themselves, or by no one
+CHAINED = "the picture before"  # as which a picture of a chain begins
 TIMES_AS_LONG = 20  # as the last writing took pass before the page is written again
 
 
@@ -56,14 +59,14 @@ class Gallery:
             different = differing_settings([p.texts for p in paintings if p.texts["lesson"] == lesson])
             lessons[lesson] = ["lesson"] * (len(lessons) > 1) + different
         names = _short_names({path for p in paintings for path in (p.photo, *(path for path, _ in p.styles))})
+        short = _short_texts(paintings, lessons.values())
         columns, cells = {}, {}
         for painting in paintings:
             styles, different = painting.styles, lessons[painting.texts["lesson"]]
             texts = [painting.texts[name] for name in different]
             style = " + ".join(names[path] + f" × {weight:g}" * (len(styles) > 1) for path, weight in styles)
-            short = [text if len(text) <= 60 else f"{text[:29]}…{text[-30:]}" for text in texts]
             column = styles, tuple(texts)
-            named = (f"{name} {text}".removeprefix("lesson ") for name, text in zip(different, short, strict=True))
+            named = (f"{name} {short[name, painting.texts[name]]}".removeprefix("lesson ") for name in different)
             columns[column] = style, ", ".join(named)
             cells.setdefault((painting.photo, column), []).append(painting)
         count = f"{len(paintings)} picture{'s' * (len(paintings) != 1)}" + f", {len(failures)} failed" * bool(failures)
@@ -89,7 +92,10 @@ class Gallery:
                 self._sources[path] = self._source(path, sha256.get(path))
             changed |= self._hashes[path] not in (None, sha256.get(path))
         shown = {name: getattr(settings, name) for name in SETTINGS if name not in NOT_SHOWN}
-        texts = _texts(json.dumps(shown | {"lesson": (record.get("lesson") or {}).get("notebook")}))
+        if Path(shown["INIT"]).name == PICTURE:
+            shown["INIT"] = CHAINED
+        lesson = (record.get("lesson") or {}).get("notebook") or (FIRST if "BETA" in settings else SECOND)
+        texts = _texts(json.dumps(shown | {"lesson": lesson}))
         costs, seconds = _last_epoch(folder)
         return SimpleNamespace(
             photo=settings.CONTENT_IMAGE,
@@ -143,9 +149,23 @@ def differing_settings(all_texts):
     """Return the names of the settings in which some dicts of settings as texts differ, in their order."""
     distinct = list({id(texts): texts for texts in all_texts}.values())
     values = {name: {texts[name] for texts in distinct} for name in (distinct[0] if distinct else ())}
-    if not values.get("INIT", set()) <= set(STARTS):  # each picture of a chain has another one
-        del values["INIT"]
+    if len(values.get("INIT", set()) - {CHAINED}) < 2:  # a chain begins in its own way
+        values.pop("INIT", None)
     return [name for name, texts in values.items() if len(texts) > 1]
+
+
+def _short_texts(paintings, different):
+    """Return a dict of (name of a setting, its text) to what stands at the head of a column, short where this is clear.
+
+    different is a list of lists of the names that are shown.
+    """
+    short = {}
+    for name in set(itertools.chain.from_iterable(different)):
+        texts = {painting.texts[name] for painting in paintings}
+        cut = {text: text if len(text) <= 60 else f"{text[:29]}…{text[-30:]}" for text in texts}
+        clear = len(set(cut.values())) == len(texts)
+        short |= {(name, text): cut[text] if clear else text for text in texts}
+    return short
 
 
 def _short_names(paths):
@@ -161,7 +181,7 @@ def _short(cost):
 
 
 def _last_epoch(folder):
-    """Return a dict of the costs after the last epoch of a run, and the seconds that it took as a text."""
+    """Return a dict of the costs at the beginning of a run's last epoch, and the seconds that it took as a text."""
     with contextlib.suppress(OSError, IndexError, KeyError, ValueError):
         with open(folder / "history.csv", newline="", encoding="utf-8") as file:
             row = {name: float(text) for name, text in list(csv.DictReader(file))[-1].items() if name != "epoch"}

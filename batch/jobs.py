@@ -23,7 +23,7 @@ NOT_IN_A_BATCH = {
 }
 
 
-DECIMAL = r"(\d+(?:\.\d+)?(?:e-?\d+)?)"
+DECIMAL = r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
 
 
 @dataclass
@@ -93,17 +93,27 @@ def _find(pattern, without):
         if re.fullmatch(r"\.[A-Za-z0-9]+", suffix):  # *.jpg is *.JPG, too
             suffix = re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", suffix)
         paths = glob.glob(stem + suffix, recursive=True) or glob.glob(stem.replace("[", "[[]") + suffix, recursive=True)
-        paths = [path for path in paths if not os.path.isdir(path) and not (without and _is_result(path, without))]
+        anywhere = "**" in pattern
+        paths = [path for path in paths if not os.path.isdir(path) and not _is_result(path, without, anywhere)]
     _pass_over(pattern, "they lead nowhere", [path for path in paths if not os.path.isfile(path)])
     return sorted(filter(os.path.isfile, paths), key=by_number)
 
 
-def _is_result(path, output):
-    """Return whether a picture lies in the folder of a run, or of thumbnails, in that of a batch."""
-    path, output = os.path.realpath(path), os.path.realpath(output)
-    folder, above = os.path.dirname(path), os.path.dirname(os.path.dirname(path))
-    beside = (os.path.join(folder, "settings.json"), os.path.join(output, "index.html"))
-    return above == output and os.path.isfile(beside[os.path.basename(folder) == "thumbnails"])
+def _is_result(path, output, anywhere):
+    """Return whether a picture lies in the folder of a run, or of thumbnails, in that of this batch, or anywhere."""
+    folder, name = os.path.split(os.path.dirname(os.path.realpath(path)))
+    if not (anywhere or (output and folder == os.path.realpath(output))):
+        return False
+    if name == "thumbnails":
+        return is_gallery(os.path.join(folder, "index.html"))
+    return all(os.path.isfile(os.path.join(folder, name, file)) for file in ("settings.json", "history.csv"))
+
+
+def is_gallery(path):
+    """Return whether a file is the page of a gallery."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return "<title>Gallery: " in file.read(1000)
+    return False
 
 
 def _pass_over(pattern, why, paths):

@@ -10,7 +10,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from batch.jobs import input_files
+from batch.jobs import input_files, is_gallery
 from nst.errors import ImageError, RunError
 from nst.files import lock, write_file
 from nst.settings import from_record
@@ -26,6 +26,8 @@ def take_folder(output):
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{output} could not be made: {error.strerror}. Set --output to another folder.") from None
+    if os.path.lexists(page := output / "index.html") and not is_gallery(page):
+        raise RunError(f"{page} is no gallery, and would be written over. Set --output to another folder.")
     return lock(output)
 
 

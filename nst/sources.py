@@ -94,15 +94,10 @@ def check_sources(settings):
             image would have a side of less than 32 pixels.
     """
     size, stroke_size = settings.IMAGE_SIZE, settings.STROKE_SIZE
+    scaled_size(settings.CONTENT_IMAGE, min([size, *settings.SIZES]))
     shapes = [scaled_size(settings.CONTENT_IMAGE, size)]
     for path, _ in style_pictures(settings.STYLE_IMAGE):
-        own = scaled_size(path, round(size * max(1.0, stroke_size)))
-        least = max(1.0, stroke_size) * MIN_SIDE / min(own)
-        if stroke_size < least:
-            raise SettingsError(
-                f"STROKE_SIZE = {stroke_size:g} leaves {path} a short side of less than {MIN_SIDE} pixels. Set "
-                f"{math.ceil(100 * least) / 100:g} or more, or a larger IMAGE_SIZE."
-            )
+        _check_strokes(path, size, stroke_size)
         shapes.append(scaled_size(path, round(size * stroke_size), enlarge=stroke_size > 1))
     masks = [("STYLE_MASKS", path, shapes[0]) for path in settings.STYLE_MASKS]
     masks += [("STYLE_PARTS", path, shape) for path, shape in zip(settings.STYLE_PARTS, shapes[1:], strict=False)]
@@ -112,6 +107,16 @@ def check_sources(settings):
     if settings.INIT not in STARTS:
         scaled_size(settings.INIT, ANY_SIZE)
     return shapes
+
+
+def _check_strokes(path, size, stroke_size):
+    own = scaled_size(path, round(size * max(1.0, stroke_size)))
+    least = max(1.0, stroke_size) * MIN_SIDE / min(own)
+    if stroke_size < least:
+        raise SettingsError(
+            f"STROKE_SIZE = {stroke_size:g} leaves {path} a short side of less than {MIN_SIDE} pixels. Set "
+            f"{math.ceil(100 * least) / 100:g} or more, or a larger IMAGE_SIZE."
+        )
 
 
 def enlarged_styles(settings):
@@ -137,8 +142,11 @@ def load_style_images(style_image, size, stroke_size=1.0):
 
     Raises:
         ImageError: as load_image.
+        SettingsError: strokes so small that a style image would have a side of less than 32 pixels.
     """
     paths = [path for path, _ in style_pictures(style_image)]
+    for path in paths:
+        _check_strokes(path, size, stroke_size)
     return [load_image(path, round(size * stroke_size), enlarge=stroke_size > 1) for path in paths]
 
 

@@ -98,9 +98,15 @@ def test_links_that_lead_nowhere_results_and_brackets_in_names(tmp_path, capsys)
     brackets, painted = (os.path.join(folder, "a.jpg") for folder in ("Trip [2024]", "painted/a-wave"))
     assert find("Trip [2024]/*.jpg") == find("Trip [2024]") == ([brackets], 0)
     assert find("**/*.jpg") == ([brackets, painted], 0)
-    (tmp_path / "painted" / "a-wave" / "settings.json").touch()
-    for folder, found in (("painted", [brackets]), ("", [brackets, painted]), ("Trip [2024]", [brackets, painted])):
-        assert find("**/*.jpg", without=tmp_path / folder) == (found, 0), "of a run in this batch's folder alone"
+    for name in ("settings.json", "history.csv"):
+        (tmp_path / "painted" / "a-wave" / name).touch()
+    (tmp_path / "painted" / "thumbnails").mkdir()
+    (tmp_path / "painted" / "thumbnails" / "b.jpg").touch()
+    assert find("**/*.jpg")[0] == [brackets, "painted/thumbnails/b.jpg"], "no gallery's"
+    (tmp_path / "painted" / "index.html").write_text("<title>Gallery: 1 picture</title>")
+    for folder, found in (("painted", []), ("", [painted]), ("Trip [2024]", [painted])):
+        assert find("**/*.jpg", without=tmp_path / folder) == ([brackets], 0), "results of no run"
+        assert find("painted/*/*.jpg", without=tmp_path / folder)[0][:1] == found, "of this batch's folder alone"
     assert find("painted/a-wave/a.jpg", without=tmp_path / "painted") == ([painted], 0), "named by itself"
     assert find("*.jpg") == ([], 1)
     said = f"{tmp_path / '*.jpg'}: passed over, since they lead nowhere: lost.jpg.\n"
@@ -461,6 +467,15 @@ def test_what_is_wrong_with_all_pictures_is_said_once(client):
     assert client.check_jobs(jobs) == ""
 
 
+def test_a_painting_that_is_damaged_is_found_before_anything_is_started(client, tmp_path):
+    (tmp_path / "half.jpg").write_bytes((ROOT / PHOTOS[0]).read_bytes()[:9000])
+    jobs, _ = plan_jobs(SETTINGS, {"CONTENT_IMAGE": PHOTOS, "STYLE_IMAGE": [str(tmp_path / "half.jpg")]})
+    assert "half.jpg cannot be decoded" in client.check_jobs(jobs)
+    jobs, _ = plan_jobs(SETTINGS, {"CONTENT_IMAGE": PHOTOS, "SIZES": [[40, 64]]})
+    client.check_jobs(jobs)
+    assert all("IMAGE_SIZE, or the first of SIZES, must be 4" in job.error for job in jobs)
+
+
 def test_every_picture_that_settings_name_travels_under_a_name_of_its_own(client, tmp_path):
     other = str(tmp_path / os.fsdecode(b"\xe9.jpg"))
     shutil.copy(PHOTOS[0], other)
@@ -513,6 +528,9 @@ def test_two_batches_never_paint_into_one_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="could not be made: .*. Set --output to another folder"):
         take_folder(tmp_path / "file" / "gallery")
+    (tmp_path / "new" / "index.html").write_text("<h1>my site</h1>")
+    with pytest.raises(RunError, match=r"index.html is no gallery, and would be written over. Set --output to another"):
+        take_folder(tmp_path / "new")
 
 
 def test_scheduler_that_is_not_there_is_named(client, monkeypatch):

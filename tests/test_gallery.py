@@ -15,6 +15,7 @@ from PIL import Image
 from batch.gallery import Gallery
 from batch.records import sha256_of
 from conftest import SETTINGS
+from nst.lesson import FIRST, SECOND
 
 PHOTOS = ["IMG_2041", "a 100 % #1 & more", "'q'", "b", "ç 好"]
 STYLES = ["images/great_wave.jpg", "images/composition_viii.jpg"]
@@ -152,6 +153,24 @@ def test_each_lesson_has_its_own_settings_at_the_heads(paintings):
         assert any(re.fullmatch(f"[a-z_]+{values}by cost", head.replace("viii", "")) for head in heads), heads
 
 
+def test_pictures_of_one_style_are_told_apart_by_what_differs(paintings):
+    layers = [[["block1_conv1", 1.0], [f"block{number}_conv1", 1.0], ["block5_conv1", 1.0]] for number in (2, 3)]
+    for number, record in enumerate(paintings.facts.values()):
+        record["settings"] |= {"STYLE_IMAGE": STYLES[0], "INIT": ("content", PHOTOS[0])[number % 2]}
+    heads = table(write(paintings)[0])[0][1:]
+    assert sorted(heads) == ["great_waveINIT IMG_2041by cost", "great_waveINIT contentby cost"], "a picture is a value"
+    for number, record in enumerate(paintings.facts.values()):
+        record["settings"] |= {"INIT": "content", "STYLE_LAYERS": layers[number % 2]}
+        record.pop("lesson", None)  # of a run that no batch has painted
+    heads = table(write(paintings)[0])[0][1:]
+    assert len({*heads}) == 2 and "block2_conv1" in heads[0] and "block3_conv1" in heads[1], heads
+    for number, record in enumerate(paintings.facts.values()):
+        record["settings"] |= {"STYLE_LAYERS": layers[0]}
+        record["settings"].pop("BETA" if number % 2 else "MIXTURE", None)
+    heads = table(write(paintings)[0])[0][1:]
+    assert sorted(heads) == [f"great_wave{name}by cost" for name in sorted((FIRST, SECOND))]
+
+
 def test_large_costs_are_plain_numbers(paintings):
     folder = next(iter(paintings.facts))
     (folder / "history.csv").write_text("epoch,seconds,J\n0,0.5,1067.4\n")
@@ -180,7 +199,8 @@ def test_the_page_takes_a_bounded_share_of_the_time(paintings, monkeypatch):
 def test_mixed_styles_and_photos_of_one_name_can_be_told_apart(paintings):
     for number, record in enumerate(paintings.facts.values()):
         record["settings"] |= {"STYLE_IMAGE": [["images/great_wave.jpg", 3], ["b_c.jpg", 1]]}
-        record["settings"] |= {"CONTENT_IMAGE": f"{number % 2}/photo.jpg", "INIT": f"of/a/chain/{number}.png"}
+        record["settings"] |= {"CONTENT_IMAGE": f"{number % 2}/photo.jpg", "INIT": f"of/{number}/generated_image.png"}
+    next(iter(paintings.facts.values()))["settings"]["INIT"] = "content"  # the first of the chain
     head, *rows = table(write(paintings)[0])
     assert head[1:] == ["great_wave × 0.75 + b_c × 0.25by cost"]
     assert [row[0] for row in rows] == ["0/photo.jpg", "1/photo.jpg"]
