@@ -116,7 +116,7 @@ def lock(folder):
 
 def fit_name(text, most=100):
     """Return a text as a part of a file's name: without what some system cannot write, and cut to so many bytes."""
-    return NOT_IN_NAMES.sub("-", text).encode()[:most].decode(errors="ignore").rstrip(". ") or "-"
+    return NOT_IN_NAMES.sub("-", text).encode()[:most].decode(errors="ignore").strip(". ") or "-"
 
 
 def open_streams():

@@ -15,7 +15,7 @@ from PIL import Image
 from nst.described import picture_output
 from nst.errors import NSTError, SettingsError, in_words
 from nst.images import load_image, to_uint8
-from nst.lesson import FIRST, ROOT, SECOND, Lesson
+from nst.lesson import COMMANDS, FIRST, ROOT, SECOND, Lesson
 from nst.replay import decide_small, own_folder
 from nst.settings import decide, differing
 from nst.status import status_line
@@ -53,7 +53,7 @@ class Panel:
     def __init__(self, lesson=None, **settings):
         lesson, self._given = Lesson(lesson), settings
         self._thread = self._run = self._error = self._stopped = None
-        self._remarks = []
+        self._remarks, self._elsewhere = [], {}  # what is turned of settings that this lesson does not have
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._ended.set()
         described = {"style": {"description_width": "70px"}, "layout": widgets.Layout(width="340px")}
@@ -123,11 +123,12 @@ class Panel:
         return {name: control.value for name, control in controls.items() if control.value != self._decided[name]}
 
     def _change_lesson(self, change):
-        turned = {name: value for name, value in self._changed().items() if name != "ALPHA"}
+        turned = {name: value for name, value in (self._elsewhere | self._changed()).items() if name != "ALPHA"}
         try:
             lesson = Lesson(change["new"])
             known = lesson.settings().keys() - {"ALPHA"}
             self._take(lesson, {name: self._given[name] for name in self._given.keys() & known}, turned)
+            self._elsewhere = {name: value for name, value in turned.items() if name not in known}
         except NSTError as error:
             self._say(str(error), "firebrick")
             self._choice.unobserve(self._change_lesson, "value")
@@ -287,5 +288,5 @@ def _steps(start):
 def settings_line(lesson, settings):
     """Return the command that paints with these settings: what differs from the notebook, and the script."""
     different = [name for name in differing(lesson.settings(), settings) if name not in ("OUTPUT_DIR", "RESUME")]
-    command = "make run" if lesson.name == FIRST else f"python scripts/run_notebook.py {lesson.name}"
+    command = COMMANDS.get(lesson.name, f"python scripts/run_notebook.py {shlex.quote(lesson.name)}")
     return " ".join([*(f"NST_{name}={shlex.quote(str(settings[name]))}" for name in different), command])

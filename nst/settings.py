@@ -37,10 +37,10 @@ class Settings(dict):
         raise AttributeError(name)
 
     def __setattr__(self, name, value):
-        """Set a setting."""
+        """Refuse it: the training would not see it."""
         if name not in SETTINGS:
             raise SettingsError(f"{name} is no setting.{_do_you_mean(name, SETTINGS)}")
-        self[name] = value
+        raise SettingsError(f"Settings are read from their cell: write {name} = {_shown(value)} there, and run it.")
 
     def __or__(self, others):
         """Return Settings in which others win."""
@@ -148,13 +148,15 @@ def decide(notebook, explicit=None, environ=None):
             raise SettingsError(f"{variable} is no setting.{_do_you_mean(name, SETTINGS, 'NST_')}")
         if name not in notebook:
             _say(f"{variable} elsewhere", f"{variable} is passed over: this lesson has no {name}.")
-        elif name not in explicit:
+        elif name not in explicit and not (name == "SIZES" and "IMAGE_SIZE" in explicit):
             variables[name] = _from_text(name, environ[variable])
             _say(variable, f"{name} = {variables[name]!r} (from {variable})")
     values = {**notebook, **variables, **explicit}
     rank = {name: 2 * (name in explicit) + (name in variables) for name in ("IMAGE_SIZE", "SIZES")}
     if rank["IMAGE_SIZE"] > rank["SIZES"] and "SIZES" in values:
         values["SIZES"] = []
+    if values.get("RESUME"):  # a run goes on in its own folder
+        values["OUTPUT_DIR"] = ""
     settings = check_settings(values)
     if settings.SIZES and settings.SIZES[-1] != settings.IMAGE_SIZE:
         _say("SIZES", f"IMAGE_SIZE = {settings.SIZES[-1]} (the last of SIZES)")

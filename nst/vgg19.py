@@ -79,7 +79,9 @@ def _load(weights, normalise, pooling, folder, stamp):
             vgg = _load_imagenet(folder)
         except WeightsError as error:
             if weights == "imagenet":
-                raise
+                raise WeightsError(
+                    f'{error} Set WEIGHTS = "auto", or put {IMAGENET_FILE} into {folder.name}/.'
+                ) from None
             vgg, why = _load_standin(folder), f", since {error}"
     say_once(f"Weights: {vgg.name}{why}")
     layers = normalise_activations(vgg.layers, normalisation_images(), pooling) if normalise else vgg.layers
@@ -146,7 +148,7 @@ def _load_h5(path, name):
             warnings.simplefilter("ignore")  # of layers without weights Keras only warns; they stay NaN here
             model.load_weights(path)
     except Exception as error:  # Keras and h5py raise almost anything here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).partition("Example error")[0].strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} holds no weights of a Keras VGG19 without top (.h5): {reason}") from error
     layers = {layer: tuple(v.numpy() for v in model.get_layer(layer).weights) for layer in LAYER_NAMES}
     for layer, arrays in layers.items():

@@ -90,6 +90,8 @@ def show_run(picture, sources, facts, saved):
     differing = {name: value for name, value in facts["settings"].items() if saved.get(name, value) != value}
     settings = [f"{name} = {value!r}" for name, value in differing.items() if name not in SHOWN_ELSEWHERE]
     settings = [f"<code>{html.escape(setting)}</code>" for setting in settings] or ["All settings are the notebook's."]
+    done, epochs = facts["epochs_done"], sum(epochs for _, epochs in facts["sizes"])
+    settings = [f"Stopped after epoch {done} of {epochs}"] * (done < epochs) + settings
     painted = _figure("", base64.b64encode(buffer.getvalue()).decode(), " after ".join(names[:2]))
     return (
         f'<section class="result"><div class="painted" style="--ratio:{image.width / image.height:.3f}">{painted}</div>'

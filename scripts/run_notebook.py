@@ -35,12 +35,11 @@ sys.path.insert(0, str(ROOT))
 from nst.checkpoints import CHECKPOINT
 from nst.errors import NSTError
 from nst.files import write_file
-from nst.lesson import FIRST, SECOND, Lesson
+from nst.lesson import COMMANDS, FIRST, Lesson
 from nst.signals import STOPPING
 from scripts.page import REPORT, save_page, show_run
 from scripts.terminal import Terminal, shell_word
 
-COMMANDS = {FIRST: "make run", SECOND: "make neighbours"}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # shows nothing where its program does not run
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "nbconvert_exporter": "python"}
 LONGEST_SOCKET = 95  # bytes of the name of a Unix socket, which may have 103 to 107
@@ -67,8 +66,12 @@ class Client(NotebookClient):
     def process_message(self, msg, cell, cell_index):
         """Pass each message on, and its text to the terminal."""
         content, kind = msg["content"], msg["msg_type"]
-        if "shows" in tags(cell) or (self.is_lesson and self.signals.received):
-            pass  # it is for the page alone; what a stopped run advises holds in Jupyter
+        if "shows" in tags(cell):  # it is for the page alone, but for what is said once
+            for line in content.get("text", "").splitlines():
+                if line.startswith("Weights: "):
+                    self.terminal.say(line)
+        elif self.is_lesson and self.signals.received:
+            pass  # what a stopped run advises holds in Jupyter
         elif kind == "stream":
             self.terminal.write(content["text"])
         elif kind in ("display_data", "update_display_data") and "display_id" in content.get("transient", {}):
@@ -243,7 +246,8 @@ def finish(notebook, path, report, stopped, terminal):
 
 def how_to_go_on(folder, path):
     """Return the command that goes on with the run in a folder, of the notebook with a path."""
-    command = COMMANDS.get(path.name, f"python scripts/run_notebook.py {shell_word(short_path(path))}")
+    name = short_path(path)
+    command = COMMANDS.get(name, f"python scripts/run_notebook.py {shell_word(name)}")
     return f"To go on:\nNST_RESUME={shell_word(short_path(folder))} {command}"
 
 
@@ -251,9 +255,14 @@ def left_behind(path, since):
     """Return how to go on with what a kernel that is gone has left since a time, as a list of no or one sentence."""
     named = os.environ.get("NST_OUTPUT_DIR") or settings_of(path).get("OUTPUT_DIR") or "output"
     parent = ROOT / os.path.expanduser(named)  # where the kernel runs
-    files = [*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}")]
-    found = [(file.stat().st_mtime, file.parent) for file in files]
+    files = [*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}"), resumed() / CHECKPOINT]
+    found = [(file.stat().st_mtime, file.parent) for file in files if file.exists()]
     return [how_to_go_on(folder, path) for when, folder in sorted(found)[-1:] if when >= since]
+
+
+def resumed():
+    """Return the folder of the run that is to go on, which need not be there."""
+    return ROOT / os.path.expanduser(os.environ.get("NST_RESUME") or "-")
 
 
 def settings_of(path):
@@ -298,13 +307,13 @@ def main():
         status = finish(notebook, path, report, stopped, terminal)
     except Stopped as error:
         terminal.say("Stopped before there was a page.")
-        status, resumed = 128 + error.args[0], ROOT / os.path.expanduser(os.environ.get("NST_RESUME") or "-")
-        if (resumed / CHECKPOINT).exists():
-            terminal.say(how_to_go_on(resumed, path))
+        status = 128 + error.args[0]
+        if (resumed() / CHECKPOINT).exists():
+            terminal.say(how_to_go_on(resumed(), path))
     except CellExecutionError as error:
-        complain(
-            f"The notebook stopped: {error.ename}: {error.evalue}\n{getattr(error, 'where', 'after the training')}"
-        )
+        where = getattr(error, "where", "after the training")
+        told = f"The notebook stopped: {error.ename}: {error.evalue}\n{where}"
+        complain("\n".join([told, *left_behind(path, begun)]))
     except RuntimeError as error:
         cause = KILLED if isinstance(error, DeadKernelError) else f"The notebook could not be started: {error}"
         complain("\n".join([cause, *getattr(error, "__notes__", []), *left_behind(path, begun)]).strip())

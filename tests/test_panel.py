@@ -26,7 +26,7 @@ import nst_utils
 from conftest import SETTINGS, facts_of, saved_picture, write_lesson
 from nst.backend import tf
 from nst.images import save_image, to_uint8
-from nst.lesson import Lesson
+from nst.lesson import SECOND, Lesson
 from nst.panel import settings_line
 from nst.settings import decide
 from nst.uploads import keep_picture
@@ -232,6 +232,7 @@ def test_another_lesson_paints_with_what_is_turned_and_its_own_alpha(make_panel,
     choice = find(panel, "lesson")
     assert [name for name, _ in choice.options] == ["first", "second"] and shows_colours()
     find(panel, "EPOCHS").value, find(panel, "BETA").value, find(panel, "ALPHA").value = 2, 500.0, 20.0
+    find(panel, "KEEP_COLOURS").value = "luminance"
     choice.value = other.as_posix()
     assert not shows_colours()
     paint(panel)
@@ -241,7 +242,7 @@ def test_another_lesson_paints_with_what_is_turned_and_its_own_alpha(make_panel,
     assert status(panel)[1].endswith(" python scripts/run_notebook.py other.ipynb")
     other.unlink()
     choice.value = lesson.as_posix()
-    assert (find(panel, "BETA").value, find(panel, "KEEP_COLOURS").value) == (500.0, "match")
+    assert (find(panel, "BETA").value, find(panel, "KEEP_COLOURS").value) == (500.0, "luminance")
     choice.value = other.as_posix()
     assert "cannot be read" in status(panel)[0]
     assert choice.value == lesson.as_posix() and shows_colours(), "nothing else has changed"
@@ -316,6 +317,8 @@ def test_settings_line_repeats_the_run(make_panel, pictures, lesson):
     assert not {"NST_OUTPUT_DIR", "NST_RESUME", "NST_SEED"} & environ.keys(), "what is as in the notebook is left out"
     first = Lesson()
     assert settings_line(first, first.settings() | {"OUTPUT_DIR": "a", "BETA": 3.0}) == "NST_BETA=3.0 make run"
+    second = Lesson(SECOND)
+    assert settings_line(second, second.settings()) == "make neighbours"
 
 
 def test_it_paints_in_a_thread_and_a_second_run_meanwhile_starts_nothing(make_panel, gate):

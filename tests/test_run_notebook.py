@@ -110,6 +110,12 @@ def test_a_run_prints_progress_settings_and_where_things_are(headless):
         assert toy not in out, "what a cell shows is for the page"
 
 
+def test_which_weights_are_taken_is_said_though_the_rest_of_a_cell_is_for_the_page(notebook_of, tmp_path):
+    path = notebook_of(("print('Weights: standin, since …\\nof the page')", "shows"), ("1",))
+    out = execute(path, OUTPUT_DIR=tmp_path / "run")
+    assert "Weights: standin, since …\n" in out and "of the page" not in out
+
+
 def test_page_opens_with_the_result_and_needs_no_network(headless):
     _, folder = headless
     page = folder.with_name("trial.html").read_text(encoding="utf-8")
@@ -145,7 +151,9 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(tmp_path):
     ]
     assert "Done" not in "".join(lines)
     assert "— Look at the result" not in lines, "the rest of the lesson is for the page"
-    execute(RESUME=stopped, TILE=64)
+    head = stopped.with_suffix(".html").read_text(encoding="utf-8").split("</section>")[0]
+    assert f"Stopped after epoch {state_of(stopped)[1]} of 60" in head
+    execute(RESUME=stopped, TILE=64, OUTPUT_DIR=stopped)  # its variable may still be set
     assert state_of(stopped) == ("finished", 60)
     assert {p.name for p in stopped.iterdir()} == {p.name for p in whole.iterdir()}
     pictures = [np.asarray(Image.open(folder / "generated_image.png"), int) for folder in (whole, stopped)]
@@ -251,6 +259,11 @@ def test_what_a_kernel_leaves_when_it_is_killed_is_removed_and_continued(noteboo
     relative = os.path.relpath(tmp_path, ROOT)  # to where the kernel runs, which is not here
     out = execute(path, code=1, OUTPUT_DIR=relative, environ={"TMPDIR": str(tmp_path / "temporary")}, cwd=tmp_path)
     assert f"To go on:\nNST_RESUME={relative}/run python scripts/run_notebook.py {path}\n" in out
+    elsewhere = {"TMPDIR": str(tmp_path / "temporary"), "NST_RESUME": str(tmp_path / "run")}
+    code = f"import pathlib\npathlib.Path('{tmp_path}/run/checkpoint.npz').touch()\n1 / 0"
+    path = notebook_of((code, "training"))
+    out = execute(path, code=1, OUTPUT_DIR=tmp_path / "other", environ=elsewhere)
+    assert out.endswith(f"To go on:\nNST_RESUME={tmp_path}/run python scripts/run_notebook.py {path}\n"), "if it fails"
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -377,6 +390,7 @@ def test_names_that_cannot_be_written_do_not_break_the_page(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "painted.png")
     odd = os.fsdecode(b"\xff<\xfe")
     facts = {"content_image": {"file": odd}, "style_images": [{"file": "画" * 300}], "settings": {"INIT": odd}}
+    facts |= {"sizes": [[9, 1]], "epochs_done": 1}
     result = show_run(tmp_path / "painted.png", ["", ""], facts, {"INIT": "content"})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
     for name in (odd, "画" * 83, "x" * 250):

@@ -31,13 +31,14 @@ def test_settings_are_a_dict_and_attributes():
     settings = check_settings({"BETA": 3})
     assert (settings, settings.BETA) == ({"BETA": 3.0}, 3.0)
     assert TABLE["TILE"].default == settings.TILE, "a lesson need not have them all"
-    settings.BETA = 50.0
-    assert settings == {"BETA": 50.0}
+    with pytest.raises(
+        SettingsError, match=r"^Settings are read from their cell: write BETA = 50.0 there, and run it.$"
+    ):
+        settings.BETA = 50.0
     with pytest.raises(SettingsError, match=r"^beta is no setting. Do you mean BETA\?$"):
         settings.beta = 3
     with pytest.raises(SettingsError, match=r"^BETTA is no setting. Do you mean BETA\?$"):
         check_settings(settings | {"BETTA": 3})
-    settings.BETA = 3.0
     more = settings | {"TILE": 512}
     assert (type(more), more.TILE, "TILE" in settings) == (Settings, 512, False)
     with pytest.raises(SettingsError, match=r"^BETTA is no setting of this lesson. Do you mean BETA\?$"):

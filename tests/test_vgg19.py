@@ -172,7 +172,8 @@ def test_a_failed_download_ends_in_an_error_and_auto_takes_the_standin(download,
     )
     with pytest.raises(WeightsError) as error:
         load_vgg19("imagenet", folder=tmp_path)
-    assert str(error.value) == reason
+    remedy = f'Set WEIGHTS = "auto", or put {vgg19.IMAGENET_FILE} into {tmp_path.name}/.'
+    assert str(error.value) == f"{reason} {remedy}"
     assert load_vgg19("auto", normalise=False, folder=tmp_path).name == "standin"
     assert capsys.readouterr().out == f"Weights: standin, since {reason}\n", "one line"
     assert socket.getdefaulttimeout() == before
