@@ -15,8 +15,12 @@ HOUSE = Path(__file__).parent
 MODULE = "<module>"  # the name of what stands in a cell outside of all functions
 OF_AUTOGRAPH = "tf__"  # how tf.function names what it makes of a function
 PAIRS = "apply_gradients takes a list of pairs. Each pair is (gradient, variable). apply takes two lists."
-HINTS = {  # what is read in an error: what it is likely to mean
-    "bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
+HINTS = {  # what is read in an error's first line, or in this and the reader's: what it is likely to mean
+    "(?<!DataType )bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
+    "(match type|be an?) (float64|double|half|int32|int64)|is a (float64|double|half|int32|int64) tensor": "Costs are "
+    "float32: tf.cast(…, tf.float32).",
+    "'list' object has no attribute": "There is a list of layers here: take one of them, such as the last, [-1].",
+    r"too many values to unpack.*\n.*shape": "Activations have four lengths: _, n_H, n_W, n_C = a.shape.",
     "equal, but are": "A cost must be one number, a Gram matrix (n_C, n_C), and a picture be looked at by run.look.",
     "Unknown variable": "An optimizer is for the variables of one size: make a new one at each.",
     "None": "None comes from a function that returns nothing, or is the gradient of what does not depend on it.",
@@ -90,7 +94,8 @@ def own_error(error):
     lines = [f"In {where}:\n    {line}\n{kind}: {_shortened(message)}"]
     lines += [f"At hand: {', '.join(at_hand)}."] if at_hand else []
     pairs = "optimizer.apply" in line and re.search("unpack|terat|_unique_id|len is not|with shape|equal rank", message)
-    lines += [PAIRS] if pairs else [hint for word, hint in HINTS.items() if word in message]
+    told = f"{message.partition(chr(10))[0]}\n{line}"
+    lines += [PAIRS] if pairs else [hint for word, hint in HINTS.items() if re.match(f".*?({word})", told)]
     return RunError("\n".join(lines))
 
 

@@ -27,7 +27,8 @@ VALUE = (
     "It returns {}, through which no gradient flows back to the picture: compute with TensorFlow from beginning to "
     "end, without float(), .numpy() or NumPy."
 )
-SHAPES = "hape|imensions|ncompatible|unpack|No gradients|None values"  # in an error: what a hint on these is for
+# what a hint on shapes is for, in an error
+SHAPES = r"(?<!')[Ss]hape|imensions|ncompatible|not enough values|No gradients|None values"
 STEP_HINTS = (
     (
         "No gradients|None values",
@@ -64,7 +65,8 @@ def _check(name, namespace):
     try:
         _check_step(namespace) if name == "train_step" else _check_cost(name, namespace)
     except CheckError as error:
-        raise CheckError(f"{name}: {error}" if name not in str(error) else str(error)) from None
+        named = re.search(rf"\b{name}\b", str(error))
+        raise CheckError(str(error) if named else f"{name}: {error}") from None
 
 
 @functools.cache
@@ -129,10 +131,9 @@ def _compare(answer, right, mistakes):
     if not hasattr(answer, "__array__") and not isinstance(answer, (int, float)):
         raise CheckError(f"It returns a {type(answer).__name__}, and should return one tensor.")
     if tf.is_tensor(answer) and answer.dtype != right.dtype:
-        raise CheckError(
-            f"It returns {answer.dtype.name}, and should return {right.dtype.name}: 16 bits are too few for a long "
-            "sum, so cast what comes in first."
-        )
+        few = "16 bits are too few for a long sum, so cast what comes in first"
+        why = few if answer.dtype.size == 2 else f"tf.cast(…, tf.{right.dtype.name})"
+        raise CheckError(f"It returns {answer.dtype.name}, and should return {right.dtype.name}: {why}.")
     same = functools.partial(_same, np.asarray(answer, np.float32))
     if not same(right):
         for message, answers in mistakes.items():
@@ -179,8 +180,8 @@ def _check_step(namespace):
         if optimizer.iterations == 0:
             raise CheckError("The picture stays as it is: the optimiser is not given the gradient.")
         raise CheckError(
-            "The picture stays as it is, because another variable is changed: no new one is needed: "
-            "generated_image gets its new values by assign."
+            "The picture stays as it is, because another variable is changed. No new one is needed: generated_image "
+            "gets its new values by assign."
         )
     if optimizer.iterations == 0:
         raise CheckError("The picture is changed without the optimiser, which knows how large a step should be.")

@@ -5,6 +5,7 @@ import math
 from nst.errors import RunError
 
 WEIGHTS = ("ALPHA", "BETA", "SMOOTHNESS", "COLOUR_SMOOTHNESS")
+NEGATIVE = -1e-3  # by rounding, 1 minus a cosine may be a little below 0
 ENORMOUS = 1e6  # a weight from which on it is the likely cause, not a function
 
 
@@ -36,9 +37,11 @@ def _as_number(name, cost):
         raise RunError(f"{name} must be one number, and is {shape}: add it up in its function.") from None
 
 
-def unmoved(history):
-    """Return a sentence on the costs that the first step has left as they were, if there are any."""
+def doubts(history):
+    """Return a sentence on costs that are below 0, or that the first step has left as they were, if there are any."""
     first, second = history[:2]
+    if negative := [name for name, cost in costs_of(second).items() if cost < NEGATIVE]:
+        return f"{', '.join(negative)} is negative, which a cost is not: look for a sign in its function."
     names = [name for name, cost in costs_of(first).items() if second[name] == cost]
     if len(names) == len(costs_of(first)):
         return "The first step has changed no cost: the picture stays as it is. Is the optimizer given the gradient?"

@@ -29,7 +29,8 @@ def label(value):
     if isinstance(value, (list, tuple)):
         text = ", ".join(" ".join(map(label, one)) if isinstance(one, (list, tuple)) else label(one) for one in value)
         return f"[{text if len(text) <= 40 else text[:39] + '…'}]"
-    return f"{value:g}" if isinstance(value, float) else repr(value) if value == "" else str(value)
+    text = getattr(value, "__name__", str(value))  # of a function
+    return f"{value:g}" if isinstance(value, float) else repr(value) if value == "" else text
 
 
 def show_runs(last=3):

@@ -9,6 +9,7 @@ from nst.settings import Settings
 
 ROOT = "There is a root in it, whose slope at 0 is not finite: equation ({}) adds up squares alone."
 SQUARES = "The differences are not squared."
+OF_SQUARES = "It is a difference of squares. What is squared is the difference."
 SQUARED_SUM = "It squares the sum. Each difference is squared, and then they are added up."
 BRACKETS = "a / b * c divides by b alone: the whole divisor needs brackets."
 
@@ -32,6 +33,18 @@ def _total(values):
     return tf.reduce_sum(values)
 
 
+def _minus(values):
+    return -_total(values)
+
+
+def _double(values):  # * 2 for ** 2
+    return 2 * _total(values)
+
+
+def _size(values):
+    return _total(abs(values))
+
+
 def content_cost(right):
     """Yield the trials of compute_content_cost; right is a dict of the lesson's functions."""
     J = right["compute_content_cost"]
@@ -50,7 +63,8 @@ def content_cost(right):
             "It is the mean of the squares. The divisor of equation (1) has one more factor.": [_total(d**2) / n],
             "The number of channels is missing from the divisor, see equation (1).": [_total(d**2) / (4 * n / n_C)],
             "The divisor is that of the style cost. See equation (1).": [_total(d**2) / (4 * n**2)],
-            SQUARES: [_total(d) / (4 * n), -_total(d) / (4 * n), _total(abs(d)) / (4 * n), _total(abs(d)) / n],
+            SQUARES: [f(d) / k for f in (_total, _minus, _size, _double) for k in (4 * n, n)],
+            OF_SQUARES: [k * (_total(C[-1] ** 2) - _total(G[-1] ** 2)) / (4 * n) for k in (1, -1)],
             SQUARED_SUM: [_total(d) ** 2 / (4 * n), _total(d) ** 2],
             BRACKETS: [_total(d**2) / 4 * n],
             ROOT.format(1): [_total(d**2) ** 0.5, J(C, G) ** 0.5, _total(d**2) ** 0.5 / (4 * n)],
@@ -103,6 +117,7 @@ def mean_gram(right):
                 product(by_position) / k for k in (1, 5, 6)
             ],
             "It divides by the number of all entries. A mean over positions divides by n_H · n_W.": [G / 30],
+            BRACKETS: [G / 2 * 3],
         },
         "gram_matrix wants a matrix of shape (n_C, n_H · n_W).",
     )
@@ -144,7 +159,8 @@ def layer_cost(right):
             ],
             SQUARED_SUM: [_total(d) ** 2 / (4 * n_C**2), _total(d) ** 2],
             BRACKETS: [squares / 4 * n_C**2],
-            SQUARES: [_total(f(d)) / (4 * n_C**2) for f in (abs, lambda d: d, lambda d: -d)],
+            SQUARES: [f(d) / (4 * n_C**2) for f in (_total, _minus, _size, _double)],
+            OF_SQUARES: [k * (_total(mean(S) ** 2) - _total(mean(G) ** 2)) / (4 * n_C**2) for k in (1, -1)],
             ROOT.format(3): [squares**0.5, (squares / (4 * n_C**2)) ** 0.5, squares**0.5 / (4 * n_C**2)],
         },
         "Both Gram matrices have the shape (n_C, n_C).",

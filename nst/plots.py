@@ -28,13 +28,15 @@ def show_images(images, titles):
         images: list of float RGB images in [0, 1], shape (1, H, W, 3), of any sizes.
         titles: list of as many strings.
     """
-    width = 12 / len(images)
+    width, described = 12 / len(images), describe_row(titles)
+    folded = [_fold(title, width) for title in titles]
     height = max(width * image.shape[-3] / image.shape[-2] for image in images) + 0.3
+    height += 0.17 * max(title.count("\n") for title in folded)
     figure = Figure(figsize=(12, height), layout="constrained")
-    for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, titles, strict=True):
+    for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, folded, strict=True):
         _draw_image(axes, image)
         write(axes.set_title("", fontsize=11), title)
-    show_figure(figure, " | ".join(titles), describe_row(titles))
+    show_figure(figure, " | ".join(titles), described)
 
 
 def show_channels(activations, names, count=5):
@@ -272,6 +274,7 @@ def _draw_costs(axes, history):
         axes.set_ylim(bottom=0.5 * min((min(v[1:]) for v in costs.values() if min(v[1:]) > 0), default=0) or None)
     axes.set_xlabel("epoch")
     axes.set_ylabel("cost")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3, frameon=False)
+    if axes.lines:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3, frameon=False)

@@ -1,6 +1,7 @@
 """Paint with a lesson's own cells, with settings from elsewhere, and a picture of its own."""
 
 import contextlib
+import difflib
 import os
 import time
 
@@ -40,8 +41,15 @@ def decide_small(lesson, explicit):
 
 
 def take_functions(lesson, given):
-    """Return the settings that a call gives, and the functions; None stands for the lesson's own."""
+    """Return the settings that a call gives, and the functions; None stands for the lesson's own.
+
+    SettingsError: a function of a name that none of the lesson's has.
+    """
     names = lesson.functions()
+    for name, value in given.items():
+        if name not in names and name not in SETTINGS and (value is None or callable(value)):
+            near = difflib.get_close_matches(name, names, n=1) or sorted(names)
+            raise SettingsError(f"{name} is no function of {lesson.name}. Do you mean {' or '.join(near)}?")
     settings = {name: value for name, value in given.items() if name not in names}
     return settings, {name: value for name, value in given.items() if name in names and value is not None}
 

@@ -11,7 +11,7 @@ from nst.backend import device, graphs_forgotten, tf
 from nst.blame import explain, explaining
 from nst.checkpoints import facts_that_go_on, pack_checkpoint, read_checkpoint, restore, settings_of_run
 from nst.context import current
-from nst.costs import as_numbers, not_finite, unmoved
+from nst.costs import as_numbers, doubts, not_finite
 from nst.errors import RunError
 from nst.facts import check_unchanged, describe_run
 from nst.handed import check_function, check_image, check_network, check_plan, check_styles, check_trained
@@ -91,6 +91,10 @@ class Run:
         self._epoch = None  # the one that is computed
         self._stop, self._ending, self._saved = threading.Event(), False, -math.inf
         self.title = title(settings, idle, self.plan)
+
+    def __repr__(self):
+        """Return where the run is and how far: the last line of a cell shows it."""
+        return f"<Run in {self.folder}: {self.state}>"
 
     @property
     def folder(self):  # noqa: D102
@@ -235,7 +239,7 @@ class Run:
         now = time.perf_counter()
         self.history.append({"epoch": len(self.history), "seconds": round(now - self._started, 3), **costs})
         done = len(self.history)
-        if done == 2 and (sentence := unmoved(self.history)):
+        if done == 2 and (sentence := doubts(self.history)):
             self._view.say(sentence)
         snapshot = done % self.settings.SAVE_EVERY == 0 or done == self._end
         if snapshot or now - self._saved > SECONDS_BETWEEN_CHECKPOINTS:

@@ -98,16 +98,20 @@ def test_an_explicit_value_wins_over_a_variable_and_this_over_the_notebook(compa
 def test_compared_sizes_win_over_sizes_from_anywhere(lesson, unpainted, monkeypatch):
     """SIZES, when not empty, decides on IMAGE_SIZE: all columns would be the same picture."""
     monkeypatch.setenv("NST_SIZES", "[48, 96]")
-    nst_utils.compare(lesson, IMAGE_SIZE=[48, 64], SIZES=[32, 80])
+    nst_utils.compare(lesson, IMAGE_SIZE=[48, 64], SIZES=[48, 80])
     assert [(s.IMAGE_SIZE, s.SIZES) for s in unpainted.values()] == [(48, []), (64, [])]
-    nst_utils.compare(lesson, SIZES={"few": [64], "many": [32, 64]}, IMAGE_SIZE=300)
-    assert [unpainted[name].SIZES for name in ("few", "many")] == [[64], [32, 64]]
+    nst_utils.compare(lesson, SIZES={"few": [64], "many": [48, 64]}, IMAGE_SIZE=300)
+    assert [unpainted[name].SIZES for name in ("few", "many")] == [[64], [48, 64]]
 
 
 def test_what_cannot_work_is_an_error_before_anything(lesson, tmp_path, monkeypatch):
     for settings in ({"BTEA": [1, 2]}, {"BTEA": 1, "ALPHA": [1, 2]}):
         with pytest.raises(nst_utils.SettingsError, match="^BTEA is no setting of this lesson. Do you mean BETA or"):
             nst_utils.compare(lesson, **settings)
+    said = "^gram_matrx is no function of .*.ipynb. Do you mean gram_matrix"
+    for call, value in ((nst_utils.paint, len), (nst_utils.compare, {"theirs": None, "mine": len})):
+        with pytest.raises(nst_utils.SettingsError, match=said):
+            call(lesson, gram_matrx=value)
     for call, more in ((nst_utils.paint, {}), (nst_utils.compare, {"BETA": [1, 2]})):
         for settings, message in (
             ({"RESUME": str(tmp_path)}, "^RESUME goes on with a run in the notebook"),
@@ -221,7 +225,7 @@ def test_the_sheet_is_kept_with_each_in_its_place(compare, unpainted):
 
 def test_what_is_compared_and_what_is_one_value(compare, unpainted):
     layers, mixed = [("block2_conv1", 0.5), ("block3_conv1", 0.5)], [(WAVE, 1), (VILLAGE, 3)]
-    compare(STYLE_LAYERS=layers, SIZES=[32, 48], STYLE_IMAGE=mixed, BETA={"some": 50})
+    compare(STYLE_LAYERS=layers, SIZES=[48, 64], STYLE_IMAGE=mixed, BETA={"some": 50})
     assert list(unpainted) == ["some"], "lists of settings that are lists are fixed"
     assert (layers, mixed) == (unpainted["some"].STYLE_LAYERS, unpainted["some"].STYLE_IMAGE)
     compare(STYLE_LAYERS={"coarse": layers, "fine": layers[:1]}, STYLE_IMAGE={"both": mixed, "one": WAVE})

@@ -52,6 +52,19 @@ MISTAKES = {  # name: (what is written, words of what is said)
     ),
     "content by halves": (CONTENT + "tf.reduce_mean((a_C - a_G) ** 2) / 2", "2 times what it should"),
     "content without square": (CONTENT + "tf.reduce_mean(tf.abs(a_C - a_G)) / 4", "not squared"),
+    "content doubled, not squared": (CONTENT + "tf.reduce_mean((a_C - a_G) * 2) / 4", "not squared"),
+    "content as a difference of squares": (
+        CONTENT + "tf.reduce_mean(a_C ** 2 - a_G ** 2) / 4",
+        "a difference of squares",
+    ),
+    "content in 64 bits": (
+        CONTENT.replace("float32", "float64") + "tf.reduce_mean((a_C - a_G) ** 2) / 4",
+        "It returns float64, and should return float32: tf.cast(…, tf.float32).",
+    ),
+    "content of a shape of three": (
+        CONTENT.replace("_, n_H", "n_H") + "0.0",
+        "Activations have four lengths: _, n_H, n_W, n_C = a.shape.",
+    ),
     "content with a root": (CONTENT + "tf.norm(a_C - a_G)", "root"),
     "content in 16 bits": (
         CONTENT.replace("tf.cast(output[-1], tf.float32)", "output[-1]") + "tf.reduce_mean((a_C - a_G) ** 2) / 4",
@@ -87,6 +100,10 @@ MISTAKES = {  # name: (what is written, words of what is said)
     "reshape without transpose": (
         MEAN_GRAM + "gram_matrix(tf.reshape(a, (n_C, n_H * n_W))) / (n_H * n_W)",
         "mixes channels and positions",
+    ),
+    "Gram matrix without brackets": (
+        MEAN_GRAM + "gram_matrix(tf.transpose(tf.reshape(a, (-1, n_C)))) / n_H * n_W",
+        "the whole divisor needs brackets",
     ),
     "reshape of positions": (MEAN_GRAM + "gram_matrix(tf.reshape(a, (-1, n_C))) / (n_H * n_W)", "one row per channel"),
     "gram not per position": (
@@ -291,6 +308,10 @@ def test_what_is_not_written_is_no_mistake(write):
 
 def test_what_is_checked_knows_what_it_calls(write):
     """A mistake further up is not the fault of the function that calls it."""
+    divided = GRAM + "tf.matmul(A, A, transpose_b=True) / A.shape[1]\n"
+    function = write(f"{STYLE}return {J_LAYER}(S[0], G[0])\n\n{divided}")
+    with pytest.raises(nst_utils.CheckError, match=r"^gram_matrix: It divides as well. .* mean_gram_matrix divides"):
+        nst_utils.check(function)
     function = write(RIGHT["transposed first"] + "\n\n" + GRAM + "A * A")
     with pytest.raises(nst_utils.CheckError, match=r"^gram_matrix: It multiplies entry by entry"):
         nst_utils.check(function)

@@ -122,12 +122,24 @@ def test_outside_a_notebook_figures_are_a_line_of_text(capsys, picture):
     assert capsys.readouterr().out.startswith("a picture\ncosts over epochs\nalpha 10   40 px   epoch 3/3   J 25 ")
 
 
+def test_long_titles_are_folded_to_their_picture(shown, picture):
+    """A title is as wide as its picture at the most: pictures beside it have titles of their own."""
+    for title in ("short", "alpha 10   beta 40   " + " → ".join(["512"] * 30)):
+        plots.show_images([picture(30, 40)] * 5, [title, "b", "c", "d", "e"])
+    short, long = map(drawn, shown)
+    assert long.shape[0] > short.shape[0] + 60, "in several lines"
+    assert shown[1]["text/plain"].startswith("alpha 10   beta 40   512 → 512")
+
+
 def test_all_kinds_of_costs_can_be_drawn(shown):
     style_alone = [row | {"J_content": 0.0} for row in HISTORY]  # the other's weight is 0
     other_names = [{"epoch": n, "seconds": 1.0, "loss": 3.0, "J_of_one_layer": 2.0, "J_": 1.0} for n in range(2)]
-    for history in (HISTORY[:1], style_alone, other_names):
-        plots.plot_costs(history)
-    assert len(shown) == 3
+    negative = [row | dict.fromkeys(("J", "J_content", "J_style"), -1.0) for row in HISTORY]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for history in (HISTORY[:1], style_alone, other_names, negative):
+            plots.plot_costs(history)
+    assert len(shown) == 4
 
 
 def test_of_a_run_without_a_step_no_costs_are_drawn(shown, capsys):

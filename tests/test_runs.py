@@ -303,6 +303,14 @@ def test_a_cost_that_no_picture_changes_is_told(folder, capsys, cost):
     assert "The first step" not in capsys.readouterr().out
 
 
+def test_a_cost_below_zero_is_told(folder, capsys):
+    names = prepare()
+    edit_cell(names, "return tf.cast(alpha", "return -tf.cast(alpha")
+    run = train(names)
+    assert capsys.readouterr().out.count("J is negative, which a cost is not: look for a sign in its function.") == 1
+    assert repr(run) == f"<Run in {run.folder}: finished>"
+
+
 def test_cost_that_is_no_number_later_ends_the_run_with_a_sentence(folder, monkeypatch):
     names, record = prepare(OUTPUT_DIR=str(folder), EPOCHS=9), nst_utils.Run.record
     costs = {"J": 1.0, "J_content": 0.0, "J_style": math.nan}
