@@ -68,7 +68,7 @@ def open_picture(path):
             quiet = silent_stderr() if head[:2] in (b"II", b"MM") else contextlib.nullcontext()  # libtiff talks
             with quiet, without_notes(file, head) as (source, info), Image.open(source, formats=FORMATS) as opened:
                 opened.info |= {"remarks": [], **info}
-                packed = opened.info.get("compression", "raw") != "raw"  # TIFF
+                packed = opened.format == "TIFF" and opened.info["compression"] != "raw"
                 if (packed or opened.format in ("WEBP", "AVIF", "QOI")) and _ends_with_zeros(file):
                     opened.info["remarks"].append("the file ends with zeros, so it may not be whole. Copy it again.")
                 opened.info.pop("xmp", None)  # by which other programs turn nothing
@@ -100,10 +100,10 @@ def open_picture(path):
 
 
 def _ends_with_zeros(file):
-    """Return whether the last twentieth of a file is nothing but zeros, as what was copied by half has it."""
+    """Return whether a file ends with many zeros, as what was copied by half does; whole ones may have hundreds."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(size - size // 20)
-    return size > 1000 and not any(file.read())
+    file.seek(max(0, size - max(1000, size // 20)))
+    return not any(file.read())
 
 
 def _is_adobe_rgb(opened):

@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,9 @@ def _nearest_names(path):
     """Return a sentence with the files in path's folder, or in images/, whose names look most like it."""
     if (there := EXAMPLES / path.name).is_file():
         return f" Do you mean {there}?"
+    plain = functools.partial(unicodedata.normalize, "NFKC")  # one accent or blank for all that look like it
+    for other in (other for other in path.parent.glob("*") if plain(other.name) == plain(path.name)):
+        return f" {other} only looks the same: copy its name from here."
     for folder, cutoff in ((path.parent, 0.6), (EXAMPLES, 0.6), (path.parent, 0.0)):
         pictures = [p.name for p in folder.glob("*") if is_named_as_picture(p) and p.is_file()]
         near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)

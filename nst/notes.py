@@ -155,6 +155,8 @@ def _hide_png_notes(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         start, end = at + 8, at + 8 + length
         kinds.add(kind)
+        if kind == b"IEND":  # behind it others may have put anything
+            break
         if kind[0] & 32 and b"IDAT" in kinds and end + 4 > len(data):  # cut in a note behind the pixels
             data[at : at + 8] = b"\0\0\0\0IEND"
         if kind == b"IDAT" and zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):

@@ -431,6 +431,7 @@ def test_a_png_of_one_chunk_whose_end_was_never_written_is_refused(load):
 
 
 NOISE = Image.effect_noise((120, 80), 50).point(lambda value: value // 4)
+LARGER = Image.effect_noise((360, 240), 50).convert("RGB")
 OF_TIFF = tiff(b"\1", b"\2", _259=8).replace(
     b"\1" * 4800 + b"\2" * 4800, zlib.compress(NOISE.tobytes()).ljust(9600, b"\7")
 )
@@ -439,9 +440,9 @@ OF_TIFF = tiff(b"\1", b"\2", _259=8).replace(
 @pytest.mark.parametrize(
     "whole",
     [
-        content_of(NOISE.convert("RGB"), "WEBP", lossless=True),
-        content_of(NOISE.convert("RGB"), "WEBP"),
-        content_of(NOISE.convert("RGB"), "QOI"),
+        content_of(LARGER, "WEBP", lossless=True),
+        content_of(LARGER, "WEBP"),
+        content_of(LARGER, "QOI"),
         OF_TIFF,
     ],
 )
@@ -451,6 +452,23 @@ def test_a_file_whose_end_was_never_written_is_said(load, capsys, whole):
     cut = len(whole) // 2 if whole is OF_TIFF else len(whole) * 9 // 10
     load(whole[:cut] + bytes(len(whole) - cut), "half.img")
     assert "half.img: the file ends with zeros, so it may not be whole." in capsys.readouterr().out
+
+
+def test_a_whole_file_may_end_with_zeros(load, capsys):
+    drawing = flat("RGB", WHITE)
+    drawing.paste(RED, (20, 20, 60, 60))
+    few = drawing.quantize(16)
+    for number, (kind, options) in enumerate((("BMP", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {}))):
+        load(content_of(few, kind, **options), f"{number}.img")
+    barred = CORNER.resize((360, 240))
+    barred.paste(0, (0, 0, 360, 40))
+    load(content_of(barred, "BMP"), "barred.bmp")
+    assert capsys.readouterr().out == ""
+
+
+def test_what_stands_behind_the_end_of_a_png_is_passed_over(load):
+    stored = content_of(CORNER, "PNG")
+    assert np.array_equal(load(stored + stored[33:-20] + bytes(5000)), np.asarray(CORNER))
 
 
 def test_what_the_frame_of_a_gif_leaves_free_is_transparent(load):

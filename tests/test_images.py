@@ -126,6 +126,8 @@ def test_pictures_too_large_for_the_memory(load, monkeypatch):
 
 def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "mac").mkdir()
+    (tmp_path / "mac" / "Köln\u202f1.jpg").touch()
     for path, message in (
         ("FTP://example.org/a.jpg", "is an address"),
         ("data:image/png;base64," + 9999 * "A", "^data:image.{0,200} is an address"),
@@ -135,6 +137,10 @@ def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
         (tmp_path / "a.jpg", "does not exist. There is no picture in "),
         ("a.jpg", "a.jpg does not exist. There is no picture in .*[^.].$"),
         (os.devnull, "is no ordinary file"),
+        (
+            tmp_path / "mac" / "Ko\u0308ln 1.jpg",
+            "does not exist. .*Köln\u202f1.jpg only looks the same: copy its name from here.$",
+        ),
         (tmp_path / "great_wav", "does not exist. In images there is: great_wave.jpg"),
         ("images", "images is a folder. Name a picture in it. In images there is: .*jpg"),
         ("x" * 300 + ".jpg", "cannot be opened: "),
