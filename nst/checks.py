@@ -28,7 +28,7 @@ VALUE = (
     "end, without float(), .numpy() or NumPy."
 )
 # what a hint on shapes is for, in an error
-SHAPES = r"(?<!')[Ss]hape|imensions|ncompatible|not enough values|No gradients|None values"
+SHAPES = r"\b[Ss]hapes?\b(?!')|imensions|ncompatible|not enough values|No gradients|None values"
 STEP_HINTS = (
     (
         "No gradients|None values",
@@ -89,7 +89,7 @@ def _call(function, arguments, hints=()):
         text = str(own_error(error) or f"{type(error).__name__}: {error}")
         said = text.partition("\n    ")[2].partition("\n")[2] or text  # without the line of the cell
         hints = hints[:1] if "optimizer.apply" in text else hints  # which has others of its own
-        found = [hint for pattern, hint in hints if hint and re.search(pattern, said)]
+        found = [hint for pattern, hint in hints if hint and re.search(pattern, said.partition("\n")[0])]
         raise CheckError("\n".join([text, *found])) from None
 
 
@@ -155,7 +155,12 @@ def _unlike(answer, right):
         return f"It returns the shape {answer.shape}, and should return {right.shape}."
     if not answer.any():
         return "It is 0 also where it should not be: does it look at both pictures?"
-    if right.any() and np.allclose(answer, (factor := answer.sum() / right.sum()) * right, rtol=1e-4):
+    if np.allclose(answer, -right, rtol=1e-4):
+        return "Its sign is wrong."
+    with np.errstate(all="ignore"):
+        factor = answer.sum() / right.sum()
+        simple = any(abs(f - np.round(f)) < 1e-5 * f for f in (factor, 1 / factor))  # any two numbers have a factor
+    if (right.ndim or simple) and np.allclose(answer, factor * right, rtol=1e-4):
         return (
             f"It returns {factor:.4g} times what it should: look at the factors and the divisor of the equation, and "
             "whether it uses its arguments alone."

@@ -66,7 +66,8 @@ def _values(name, value):
     if setting and list in setting.kinds and any(isinstance(one, (list, tuple)) for one in value):
         return None  # one list of pairs
     titles = [label(one) for one in value]
-    titles = titles if len(set(titles)) == len(titles) else map(repr, value)
+    if len(set(titles)) < len(titles):
+        titles = [f"{titles[i]} {i + 1}" if callable(one) else repr(one) for i, one in enumerate(value)]
     return {f"{name} = {title}": one for title, one in zip(titles, value, strict=True)}
 
 

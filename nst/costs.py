@@ -38,10 +38,13 @@ def _as_number(name, cost):
 
 
 def doubts(history):
-    """Return a sentence on costs that are below 0, or that the first step has left as they were, if there are any."""
-    first, second = history[:2]
-    if negative := [name for name, cost in costs_of(second).items() if cost < NEGATIVE]:
-        return f"{', '.join(negative)} is negative, which a cost is not: look for a sign in its function."
+    """Return a sentence on costs that have come below 0, or that the first step has left as they were; or ""."""
+    before, last = [{}, *history[-2:]][-2:]
+    if negative := [n for n, cost in costs_of(last).items() if cost < NEGATIVE <= before.get(n, 0.0)]:
+        return f"Below 0, which a cost never is: {', '.join(negative)}. Look for a sign, or for a missing square."
+    if len(history) != 2:
+        return ""
+    first, second = history
     names = [name for name, cost in costs_of(first).items() if second[name] == cost]
     if len(names) == len(costs_of(first)):
         return "The first step has changed no cost: the picture stays as it is. Is the optimizer given the gradient?"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nst.backend import tf
+from nst.handed import check_image
 from nst.settings import Settings
 
 ROOT = "There is a root in it, whose slope at 0 is not finite: equation ({}) adds up squares alone."
@@ -210,7 +211,8 @@ def style_cost(right):
             "It is the cost of the last layer alone: add each to those before.": [terms[-1], costs[2]],
             "It is the cost of the first layer alone: return after the loop, not within.": [terms[0], costs[0]],
         },
-        "There are as many weights as layers without the last, which is the content layer.",
+        "There are as many weights as layers without the last, which is the content layer, and each weight comes in a "
+        "pair with a name. Go through all side by side.",
     )
 
 
@@ -262,6 +264,7 @@ class ToyRun:
 
     def look(self, image):
         """Return the activations of two layers, as Run.look does."""
+        check_image(image)  # of another rank, a convolution ends the process
         first = tf.nn.relu(tf.nn.conv2d(image, self._kernels[0], 1, "SAME"))
         return [first, tf.nn.relu(tf.nn.conv2d(first, self._kernels[1], 2, "SAME"))]
 

@@ -31,7 +31,7 @@ def show_images(images, titles):
     width, described = 12 / len(images), describe_row(titles)
     folded = [_fold(title, width) for title in titles]
     height = max(width * image.shape[-3] / image.shape[-2] for image in images) + 0.3
-    height += 0.17 * max(title.count("\n") for title in folded)
+    height += 0.19 * max(title.count("\n") for title in folded)
     figure = Figure(figsize=(12, height), layout="constrained")
     for axes, image, title in zip(figure.subplots(1, len(images), squeeze=False)[0], images, folded, strict=True):
         _draw_image(axes, image)

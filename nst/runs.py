@@ -239,7 +239,7 @@ class Run:
         now = time.perf_counter()
         self.history.append({"epoch": len(self.history), "seconds": round(now - self._started, 3), **costs})
         done = len(self.history)
-        if done == 2 and (sentence := doubts(self.history)):
+        if sentence := doubts(self.history):
             self._view.say(sentence)
         snapshot = done % self.settings.SAVE_EVERY == 0 or done == self._end
         if snapshot or now - self._saved > SECONDS_BETWEEN_CHECKPOINTS:

@@ -65,6 +65,8 @@ MISTAKES = {  # name: (what is written, words of what is said)
         CONTENT.replace("_, n_H", "n_H") + "0.0",
         "Activations have four lengths: _, n_H, n_W, n_C = a.shape.",
     ),
+    "content with a sign": (CONTENT + "-tf.reduce_mean((a_C - a_G) ** 2) / 4", "Its sign is wrong."),
+    "content added": (CONTENT + "tf.reduce_mean((a_C + a_G) ** 2) / 4", "go through the equation"),
     "content with a root": (CONTENT + "tf.norm(a_C - a_G)", "root"),
     "content in 16 bits": (
         CONTENT.replace("tf.cast(output[-1], tf.float32)", "output[-1]") + "tf.reduce_mean((a_C - a_G) ** 2) / 4",
@@ -317,6 +319,15 @@ def test_what_is_checked_knows_what_it_calls(write):
         nst_utils.check(function)
     with pytest.raises(nst_utils.CheckError, match="There is no check of print. There are checks of compute_content"):
         nst_utils.check(print)
+
+
+def test_a_hint_on_shapes_belongs_to_an_error_on_shapes(write):
+    for answer in ("gram_matrix(a.shape())", "gram_matrix(a.reshape(3, 4))", "a[0, 0, 0, 0, 0, 0]"):
+        with pytest.raises(nst_utils.CheckError) as error:
+            nst_utils.check(write(MEAN_GRAM + answer))
+        assert "gram_matrix wants" not in str(error.value), answer
+    with pytest.raises(nst_utils.CheckError, match="In train_step, .*(?s:.)*An image has the shape .1, H, W, 3."):
+        nst_utils.check(write(STEP.replace("run.look(generated_image)", "run.look(generated_image[0])")))
 
 
 def test_no_message_gives_the_answer_away(lesson):

@@ -30,6 +30,7 @@ from conftest import (
     write_lesson,
 )
 from nst.backend import tf
+from nst.costs import doubts
 from nst.images import load_image, to_uint8
 from nst.lesson import Lesson, run_cell
 from nst.settings import Settings
@@ -304,10 +305,15 @@ def test_a_cost_that_no_picture_changes_is_told(folder, capsys, cost):
 
 
 def test_a_cost_below_zero_is_told(folder, capsys):
-    names = prepare()
+    names = prepare(EPOCHS=12)
     edit_cell(names, "return tf.cast(alpha", "return -tf.cast(alpha")
     run = train(names)
-    assert capsys.readouterr().out.count("J is negative, which a cost is not: look for a sign in its function.") == 1
+    assert (
+        capsys.readouterr().out.count("Below 0, which a cost never is: J. Look for a sign, or for a missing squ") == 1
+    )
+    run.history = [{"epoch": n, "seconds": 0.0, "J": 1.0 - n, "J_style": 1.0} for n in range(4)]
+    said = [bool(doubts(run.history[: n + 1])) for n in range(4)]
+    assert said == [False, True, True, False], "J_style is as it was, J below 0, and that it still is"
     assert repr(run) == f"<Run in {run.folder}: finished>"
 
 
