@@ -60,16 +60,25 @@ def check_jobs(jobs):
 
     Paintings are decoded, since many jobs hang on each; photos are not, since there are many of them.
     """
-    decode = functools.cache(lambda path: load_image(path, MIN_SIDE * MAX_ASPECT_RATIO, enlarge=False))
     links = [link for job in jobs for link in (job, *job.chain)]
     for link in links:
         try:
             check_sources(link.settings)
-            for path, _ in style_pictures(link.settings.STYLE_IMAGE):
-                decode(path)
+            paintings = [path for path, _ in style_pictures(link.settings.STYLE_IMAGE)]
+            link.error = next(filter(None, map(_damage, paintings)), "")
         except (NSTError, OSError, ValueError) as error:
             link.error = str(error)
     return links[0].error if len({link.error for link in links}) == 1 else ""
+
+
+@functools.cache
+def _damage(path):
+    """Return what is wrong with a picture that can be opened when it is decoded, or ""."""
+    try:
+        load_image(path, MIN_SIDE * MAX_ASPECT_RATIO, enlarge=False)
+    except NSTError as error:
+        return str(error)
+    return ""
 
 
 def connect(address):

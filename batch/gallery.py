@@ -21,7 +21,7 @@ from batch.records import PICTURE, described_files, sha256_of
 from nst.files import write_file
 from nst.images import load_image, to_uint8
 from nst.lesson import FIRST, SECOND
-from nst.settings import from_record, style_pictures
+from nst.settings import from_record, styles_that_count
 from nst.table import SETTINGS
 
 PAGE = Path(__file__).with_name("page.html")
@@ -64,7 +64,9 @@ class Gallery:
         for painting in paintings:
             styles, different = painting.styles, lessons[painting.texts["lesson"]]
             texts = [painting.texts[name] for name in different]
-            style = " + ".join(names[path] + f" × {weight:g}" * (len(styles) > 1) for path, weight in styles)
+            style = " + ".join(
+                names[path] + (f" × {weight:g}" if weight and len(styles) > 1 else "") for path, weight in styles
+            )
             column = styles, tuple(texts)
             named = (f"{name} {short[name, painting.texts[name]]}".removeprefix("lesson ") for name in different)
             columns[column] = style, ", ".join(named)
@@ -85,14 +87,15 @@ class Gallery:
     def _painting(self, folder, record):
         """Return what the page says of a run; settings as texts, and no thumbnail if its picture cannot be read."""
         settings, sha256 = from_record(record["settings"]), described_files(record)
-        styles = tuple((path, weight) for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
+        styles = tuple(styles_that_count(settings))
         changed = False
         for path in (settings.CONTENT_IMAGE, *(path for path, _ in styles)):
             if not self._sources.get(path):
                 self._sources[path] = self._source(path, sha256.get(path))
             changed |= self._hashes[path] not in (None, sha256.get(path))
         shown = {name: getattr(settings, name) for name in SETTINGS if name not in NOT_SHOWN}
-        if Path(shown["INIT"]).name == PICTURE:
+        before = Path(shown["INIT"])
+        if before.name == PICTURE and (self.path.parent / before.parent.name / PICTURE).is_file():
             shown["INIT"] = CHAINED
         lesson = (record.get("lesson") or {}).get("notebook") or (FIRST if "BETA" in settings else SECOND)
         texts = _texts(json.dumps(shown | {"lesson": lesson}))

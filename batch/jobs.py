@@ -53,7 +53,7 @@ def read_grid(saved, content, style, assignments, environ=os.environ, without=No
             paths = list(map(_shortest, _find(os.path.expanduser(pattern), without)))
             grid.setdefault(name, []).extend(paths)
             if not paths:
-                problems.append(f"{pattern}: there is no such picture, or none in this folder.{_near(pattern)}")
+                problems.append(f"{pattern}: there is no such picture, or none that is taken.{_near(pattern)}")
     for name, why in NOT_IN_A_BATCH.items():
         given = [f"NST_{name}"] if environ.get(f"NST_{name}") else []
         given += [f"--set {text}" for text in assignments if text.partition("=")[0].strip() == name]
@@ -94,7 +94,9 @@ def _find(pattern, without):
             suffix = re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", suffix)
         paths = glob.glob(stem + suffix, recursive=True) or glob.glob(stem.replace("[", "[[]") + suffix, recursive=True)
         anywhere = "**" in pattern
-        paths = [path for path in paths if not os.path.isdir(path) and not _is_result(path, without, anywhere)]
+        results = [path for path in paths if _is_result(path, without, anywhere)]
+        _pass_over(pattern, "they are results: name them one by one to paint from them", results)
+        paths = [path for path in paths if not os.path.isdir(path) and path not in results]
     _pass_over(pattern, "they lead nowhere", [path for path in paths if not os.path.isfile(path)])
     return sorted(filter(os.path.isfile, paths), key=by_number)
 

@@ -49,7 +49,7 @@ def load_image(path, size, enlarge=True, background="white"):
     with open_picture(Path(path)) as opened:
         picture, remarks = to_rgb(opened, (width, height), background)
     for sentence in remarks:
-        say_once(f"{str(path).encode(errors='replace').decode()}: {sentence}")
+        say_once(f"Note: {str(path).encode(errors='replace').decode()}: {sentence}")
     return tf.constant(np.asarray(picture, np.float32)[np.newaxis] / 255.0)
 
 

@@ -155,7 +155,9 @@ def decide(notebook, explicit=None, environ=None):
     rank = {name: 2 * (name in explicit) + (name in variables) for name in ("IMAGE_SIZE", "SIZES")}
     if rank["IMAGE_SIZE"] > rank["SIZES"] and "SIZES" in values:
         values["SIZES"] = []
-    if values.get("RESUME"):  # a run goes on in its own folder
+    if values.get("RESUME") and values.get("OUTPUT_DIR"):
+        if values["OUTPUT_DIR"] != values["RESUME"]:
+            _say("OUTPUT_DIR", "OUTPUT_DIR is passed over: the run goes on in its own folder.")
         values["OUTPUT_DIR"] = ""
     settings = check_settings(values)
     if settings.SIZES and settings.SIZES[-1] != settings.IMAGE_SIZE:
@@ -266,9 +268,20 @@ def style_pictures(style_image):
     return [(path, weight / largest / total) for path, weight in pictures]
 
 
+def styles_that_count(settings):
+    """Return the style pictures that settings paint with as (path, weight), with None for a weight that has no say.
+
+    Weights have none with masks, nor in the second lesson, whose neighbours are found in all of them.
+    """
+    styles = style_pictures(settings.STYLE_IMAGE)
+    if settings.STYLE_MASKS or "BETA" not in settings:
+        return [(path, None) for path, _ in styles]
+    return [(path, weight) for path, weight in styles if weight]
+
+
 def name_of_pair(settings, most=80):
     """Return <content>-<style>, after which a run's folder is named, of at most so many bytes each."""
-    styles = "+".join(Path(path).stem for path, weight in style_pictures(settings.STYLE_IMAGE) if weight)
+    styles = "+".join(Path(path).stem for path, _ in styles_that_count(settings))
     return f"{fit_name(Path(settings.CONTENT_IMAGE).stem, most)}-{fit_name(styles, most)}"
 
 

@@ -26,5 +26,5 @@ def _fonts_for(letters):
                 found = {letter for letter in letters if get_font(font.fname).get_char_index(ord(letter))}
                 fonts, letters = fonts + [font.name] * bool(found), letters - found
     if lost := CONTROLS.sub("", "".join(sorted(letters))).encode(errors="replace").decode():
-        print(f"No font here has {lost}, so titles show ? instead. Install one that has, such as Noto Sans CJK.")
+        print(f"Note: no font here has {lost}, so titles show ? instead. Install one that has, such as Noto Sans CJK.")
     return fonts, letters

@@ -69,7 +69,7 @@ def load_vgg19(weights="auto", normalise=True, pooling="max", folder=WEIGHTS_FOL
 
 @functools.lru_cache(maxsize=2)
 def _load(weights, normalise, pooling, folder, stamp):
-    why = ""
+    why, file = "", folder / IMAGENET_FILE
     if weights == "standin":
         vgg = _load_standin(folder)
     elif weights not in ("auto", "imagenet"):
@@ -79,9 +79,8 @@ def _load(weights, normalise, pooling, folder, stamp):
             vgg = _load_imagenet(folder)
         except WeightsError as error:
             if weights == "imagenet":
-                raise WeightsError(
-                    f'{error} Set WEIGHTS = "auto", or put {IMAGENET_FILE} into {folder.name}/.'
-                ) from None
+                remedy = "download it again" if file.exists() else f"put {IMAGENET_FILE} into {folder.name}/"
+                raise WeightsError(f'{error} Set WEIGHTS = "auto", or {remedy}.') from None
             vgg, why = _load_standin(folder), f", since {error}"
     say_once(f"Weights: {vgg.name}{why}")
     layers = normalise_activations(vgg.layers, normalisation_images(), pooling) if normalise else vgg.layers
@@ -149,7 +148,9 @@ def _load_h5(path, name):
             model.load_weights(path)
     except Exception as error:  # Keras and h5py raise almost anything here
         reason = (str(error).partition("Example error")[0].strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} holds no weights of a Keras VGG19 without top (.h5): {reason}") from error
+        raise WeightsError(
+            f"{path} holds no weights of a Keras VGG19 without top (.h5): {reason.rstrip('.')}."
+        ) from error
     layers = {layer: tuple(v.numpy() for v in model.get_layer(layer).weights) for layer in LAYER_NAMES}
     for layer, arrays in layers.items():
         if not all(np.isfinite(array).all() for array in arrays):

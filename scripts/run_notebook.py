@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 from nst.checkpoints import CHECKPOINT
 from nst.errors import NSTError
 from nst.files import write_file
-from nst.lesson import COMMANDS, FIRST, Lesson
+from nst.lesson import COMMANDS, FIRST, SECOND, Lesson
 from nst.signals import STOPPING
 from scripts.page import REPORT, save_page, show_run
 from scripts.terminal import Terminal, shell_word
@@ -46,9 +46,10 @@ LONGEST_SOCKET = 95  # bytes of the name of a Unix socket, which may have 103 to
 SECONDS_TO_STOP = 5.0  # before the training, when there is nothing to lose
 SECONDS_OF_ONE_STOP = 1  # a terminal that closes, make and timeout send a signal two or three times
 KILLED = (
-    "The notebook's kernel was ended from outside, as a system does when its memory is full: make IMAGE_SIZE smaller, "
-    "or set TILE = 512, as in NST_TILE=512 make run."
+    "The notebook's kernel was ended from outside, as a system does when its memory is full: make IMAGE_SIZE smaller{}."
 )
+TILES = ", or set TILE = 512, as in NST_TILE=512 {}"  # of the second lesson they save hardly any memory
+SAID = "Weights: ", "Note: "  # as what is said once, and not of a toy
 
 
 class Stopped(Exception):
@@ -68,7 +69,7 @@ class Client(NotebookClient):
         content, kind = msg["content"], msg["msg_type"]
         if "shows" in tags(cell):  # it is for the page alone, but for what is said once
             for line in content.get("text", "").splitlines():
-                if line.startswith("Weights: "):
+                if line.startswith(SAID):
                     self.terminal.say(line)
         elif self.is_lesson and self.signals.received:
             pass  # what a stopped run advises holds in Jupyter
@@ -246,18 +247,25 @@ def finish(notebook, path, report, stopped, terminal):
 
 def how_to_go_on(folder, path):
     """Return the command that goes on with the run in a folder, of the notebook with a path."""
+    return f"To go on:\nNST_RESUME={shell_word(short_path(folder))} {command_of(path)}"
+
+
+def command_of(path):
+    """Return the command that runs the notebook with a path."""
     name = short_path(path)
-    command = COMMANDS.get(name, f"python scripts/run_notebook.py {shell_word(name)}")
-    return f"To go on:\nNST_RESUME={shell_word(short_path(folder))} {command}"
+    return COMMANDS.get(name, f"python scripts/run_notebook.py {shell_word(name)}")
 
 
-def left_behind(path, since):
-    """Return how to go on with what a kernel that is gone has left since a time, as a list of no or one sentence."""
+def left_behind(path, since, before=True):
+    """Return how to go on with what a kernel that is gone has left since a time, or before; a list of one or none."""
     named = os.environ.get("NST_OUTPUT_DIR") or settings_of(path).get("OUTPUT_DIR") or "output"
     parent = ROOT / os.path.expanduser(named)  # where the kernel runs
-    files = [*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}"), resumed() / CHECKPOINT]
-    found = [(file.stat().st_mtime, file.parent) for file in files if file.exists()]
-    return [how_to_go_on(folder, path) for when, folder in sorted(found)[-1:] if when >= since]
+    went_on = [resumed() / CHECKPOINT] * (resumed() / CHECKPOINT).exists()
+    files = [
+        (file.stat().st_mtime, file) for file in (*parent.glob(CHECKPOINT), *parent.glob(f"*/{CHECKPOINT}"), *went_on)
+    ]
+    found = [file for when, file in sorted(files) if when >= since] or went_on * before
+    return [how_to_go_on(file.parent, path) for file in found[-1:]]
 
 
 def resumed():
@@ -308,14 +316,15 @@ def main():
     except Stopped as error:
         terminal.say("Stopped before there was a page.")
         status = 128 + error.args[0]
-        if (resumed() / CHECKPOINT).exists():
-            terminal.say(how_to_go_on(resumed(), path))
+        for line in left_behind(path, begun):
+            terminal.say(line)
     except CellExecutionError as error:
         where = getattr(error, "where", "after the training")
         told = f"The notebook stopped: {error.ename}: {error.evalue}\n{where}"
-        complain("\n".join([told, *left_behind(path, begun)]))
+        complain("\n".join([told, *left_behind(path, begun, before=False)]))
     except RuntimeError as error:
-        cause = KILLED if isinstance(error, DeadKernelError) else f"The notebook could not be started: {error}"
+        killed = KILLED.format("" if path.name == SECOND else TILES.format(command_of(path)))
+        cause = killed if isinstance(error, DeadKernelError) else f"The notebook could not be started: {error}"
         complain("\n".join([cause, *getattr(error, "__notes__", []), *left_behind(path, begun)]).strip())
     except OSError as error:
         complain(f"The notebook could not be run: {error}. Make room there, or set TMPDIR to another folder.")

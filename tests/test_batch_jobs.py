@@ -107,6 +107,10 @@ def test_links_that_lead_nowhere_results_and_brackets_in_names(tmp_path, capsys)
     for folder, found in (("painted", []), ("", [painted]), ("Trip [2024]", [painted])):
         assert find("**/*.jpg", without=tmp_path / folder) == ([brackets], 0), "results of no run"
         assert find("painted/*/*.jpg", without=tmp_path / folder)[0][:1] == found, "of this batch's folder alone"
+    said = (
+        f"{tmp_path / '**/*.jpg'}: passed over, since they are results: name them one by one to paint from them: a.jpg"
+    )
+    assert said in capsys.readouterr().out
     assert find("painted/a-wave/a.jpg", without=tmp_path / "painted") == ([painted], 0), "named by itself"
     assert find("*.jpg") == ([], 1)
     said = f"{tmp_path / '*.jpg'}: passed over, since they lead nowhere: lost.jpg.\n"
@@ -158,7 +162,7 @@ def test_a_path_that_leads_nowhere_names_the_nearest(tmp_path):
     (tmp_path / "photos").mkdir()
     given = [str(tmp_path / "photo"), "images/great_wav.jpg", "nowhere/x.jpg"]
     _, problems = read_grid(SETTINGS, given, [], [])
-    hints = [problem.partition("this folder.")[2] for problem in problems]
+    hints = [problem.partition("that is taken.")[2] for problem in problems]
     assert hints == [
         f" Do you mean {tmp_path / 'photos'}?",
         f" Do you mean {os.path.join('images', 'great_wave.jpg')}?",

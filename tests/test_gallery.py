@@ -197,13 +197,23 @@ def test_the_page_takes_a_bounded_share_of_the_time(paintings, monkeypatch):
 
 
 def test_mixed_styles_and_photos_of_one_name_can_be_told_apart(paintings):
-    for number, record in enumerate(paintings.facts.values()):
+    for number, (folder, record) in enumerate(paintings.facts.items()):
         record["settings"] |= {"STYLE_IMAGE": [["images/great_wave.jpg", 3], ["b_c.jpg", 1]]}
-        record["settings"] |= {"CONTENT_IMAGE": f"{number % 2}/photo.jpg", "INIT": f"of/{number}/generated_image.png"}
+        before = f"gallery/{folder.name}/generated_image.png"  # wherever it was painted
+        record["settings"] |= {"CONTENT_IMAGE": f"{number % 2}/photo.jpg", "INIT": before}
     next(iter(paintings.facts.values()))["settings"]["INIT"] = "content"  # the first of the chain
     head, *rows = table(write(paintings)[0])
     assert head[1:] == ["great_wave × 0.75 + b_c × 0.25by cost"]
     assert [row[0] for row in rows] == ["0/photo.jpg", "1/photo.jpg"]
+    for weights in (3, 0):
+        next(iter(paintings.facts.values()))["settings"]["STYLE_IMAGE"] = [
+            ["images/great_wave.jpg", weights],
+            ["b_c.jpg", 1],
+        ]
+        for record in paintings.facts.values():
+            record["settings"].pop("BETA", None)
+        head, *_ = table(write(paintings)[0])
+        assert head[1:] == ["great_wave + b_cby cost"], "in the second lesson weights have no say"
     for number, record in enumerate(paintings.facts.values()):
         record["settings"] |= {"CONTENT_IMAGE": f"photos/IMG.{'jpg' if number % 2 else 'PNG'}"}
     assert [row[0] for row in table(write(paintings)[0])[1:]] == ["IMG.jpg", "IMG.PNG"]

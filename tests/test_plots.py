@@ -196,7 +196,7 @@ def test_titles_are_no_formulas_and_no_boxes(monkeypatch, capsys):
     top = figure.axes[0]
     assert [top.get_title(), top.get_ylabel(), top.texts[0].get_text()] == [f"{wanted}\n$_^", wanted, wanted]
     assert figure.get_suptitle() == wanted
-    assert capsys.readouterr().out.count("No font here has 景雪?, so titles show ? instead.") == 1, "said once"
+    assert capsys.readouterr().out.count("Note: no font here has 景雪?, so titles show ? instead.") == 1, "said once"
     titles._fonts_for.cache_clear()
 
 

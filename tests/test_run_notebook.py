@@ -21,6 +21,7 @@ from PIL import Image
 
 import scripts.run_notebook
 from conftest import ROOT, raiser
+from nst.lesson import SECOND
 from scripts.page import draw_formulas, save_page, show_run
 from scripts.run_notebook import LANGUAGE, finish, store
 from scripts.terminal import shell_word, short_status
@@ -111,9 +112,9 @@ def test_a_run_prints_progress_settings_and_where_things_are(headless):
 
 
 def test_which_weights_are_taken_is_said_though_the_rest_of_a_cell_is_for_the_page(notebook_of, tmp_path):
-    path = notebook_of(("print('Weights: standin, since …\\nof the page')", "shows"), ("1",))
+    path = notebook_of(("print('Weights: standin, since …\\nof the page\\nNote: a.png: it is so')", "shows"), ("1",))
     out = execute(path, OUTPUT_DIR=tmp_path / "run")
-    assert "Weights: standin, since …\n" in out and "of the page" not in out
+    assert "Weights: standin, since …\nNote: a.png: it is so\n" in out and "of the page" not in out
 
 
 def test_page_opens_with_the_result_and_needs_no_network(headless):
@@ -264,6 +265,11 @@ def test_what_a_kernel_leaves_when_it_is_killed_is_removed_and_continued(noteboo
     path = notebook_of((code, "training"))
     out = execute(path, code=1, OUTPUT_DIR=tmp_path / "other", environ=elsewhere)
     assert out.endswith(f"To go on:\nNST_RESUME={tmp_path}/run python scripts/run_notebook.py {path}\n"), "if it fails"
+    os.utime(tmp_path / "run" / "checkpoint.npz", (0, 0))
+    for end, goes_on in (("1 / 0", False), ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", True)):
+        out = execute(notebook_of((end, "training")), code=1, OUTPUT_DIR=tmp_path / "other", environ=elsewhere)
+        assert ("To go on:" in out) == goes_on, "killed before it has saved anything"
+    assert f"as in NST_TILE=512 python scripts/run_notebook.py {path}." in out
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -348,7 +354,10 @@ def test_what_a_library_says_at_the_end_is_shown_if_it_was_the_end(notebook_of, 
     says = "import atexit, os\natexit.register(lambda: os.write(2, b'Assertion failed'))"
     assert "Assertion failed" not in execute(notebook_of((says,)), OUTPUT_DIR=tmp_path)
     says = "import os\nos.write(2, b'Assertion failed')\nos.abort()"
-    assert execute(notebook_of((says, "training")), code=1).endswith("make run.\nAssertion failed\n")
+    path = notebook_of((says, "training"))
+    assert execute(path, code=1).endswith(f" NST_TILE=512 python scripts/run_notebook.py {path}.\nAssertion failed\n")
+    second = path.rename(tmp_path / SECOND)
+    assert execute(second, code=1).endswith("make IMAGE_SIZE smaller.\nAssertion failed\n"), "tiles save little there"
 
 
 @POSIX
