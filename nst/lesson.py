@@ -15,7 +15,7 @@ from pathlib import Path
 import nst.table
 from nst.context import Context, running
 from nst.errors import SettingsError
-from nst.settings import check_names
+from nst.spelling import check_names
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST, SECOND = "neural_style_transfer.ipynb", "nearest_neighbours.ipynb"
