@@ -12,7 +12,8 @@ from nst.backend import tf
 from nst.blame import own_error
 from nst.errors import CheckError
 from nst.lesson import Lesson
-from nst.mistakes import COSTS, ToyRun, step_mistakes
+from nst.mistakes import COSTS
+from nst.toy_step import ToyRun, step_mistakes
 
 NEEDS = {  # in the lesson's order: which others a function calls
     "compute_content_cost": [],

@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from nst.backend import tf
-from nst.handed import check_image
-from nst.settings import Settings
 
 ROOT = "There is a root in it, whose slope at 0 is not finite: equation ({}) adds up squares alone."
 SQUARES = "The differences are not squared."
@@ -26,7 +24,8 @@ class Trial(NamedTuple):
     fails: str = ""
 
 
-def _random(*shape, seed=0):
+def random_tensor(*shape, seed=0):
+    """Return a float32 tensor of a shape, values in [0.2, 2): the same ones for the same seed."""
     return tf.constant(np.random.default_rng([seed, *shape]).uniform(0.2, 2.0, shape), tf.float32)
 
 
@@ -49,8 +48,8 @@ def _size(values):
 def content_cost(right):
     """Yield the trials of compute_content_cost; right is a dict of the lesson's functions."""
     J = right["compute_content_cost"]
-    C = [_random(1, 4, 6, 2), _random(1, 2, 3, 3), _random(1, 2, 3, 5)]
-    G = [_random(*c.shape, seed=1) for c in C]
+    C = [random_tensor(1, 4, 6, 2), random_tensor(1, 2, 3, 3), random_tensor(1, 2, 3, 5)]
+    G = [random_tensor(*c.shape, seed=1) for c in C]
     d, n, n_C = C[-1] - G[-1], 30, 5
     yield Trial(
         (C, G),
@@ -73,13 +72,13 @@ def content_cost(right):
         "Only the last layer counts, and there both have the same shape.",
     )
     yield Trial((C, C))
-    yield Trial(([_random(1, 5, 3, 2)], [_random(1, 5, 3, 2, seed=1)]))
+    yield Trial(([random_tensor(1, 5, 3, 2)], [random_tensor(1, 5, 3, 2, seed=1)]))
     yield Trial(([tf.cast(C[-1], tf.bfloat16)], [tf.cast(G[-1], tf.bfloat16)]))
 
 
 def gram(right):
     """Yield the trials of gram_matrix."""
-    A = _random(3, 5)
+    A = random_tensor(3, 5)
     yield Trial(
         (A,),
         {
@@ -93,7 +92,7 @@ def gram(right):
         },
         "A product of matrices needs shapes that fit. In equation (2) one of the two factors is transposed.",
     )
-    square = _random(4, 4)
+    square = random_tensor(4, 4)
     yield Trial((square,), {"Neither factor is transposed, see equation (2).": [tf.matmul(square, square)]})
     coarse = tf.cast(A, tf.bfloat16)
     late = tf.cast(tf.matmul(coarse, coarse, transpose_b=True), tf.float32)
@@ -102,7 +101,7 @@ def gram(right):
 
 def mean_gram(right):
     """Yield the trials of mean_gram_matrix."""
-    a = _random(1, 2, 3, 5)
+    a = random_tensor(1, 2, 3, 5)
     product = right["gram_matrix"]
     by_position = tf.reshape(a, (6, 5))
     mixed, G = tf.reshape(a, (5, 6)), product(tf.transpose(by_position))
@@ -122,13 +121,13 @@ def mean_gram(right):
         },
         "gram_matrix wants a matrix of shape (n_C, n_H · n_W).",
     )
-    yield Trial((_random(1, 3, 5, 2),))
+    yield Trial((random_tensor(1, 3, 5, 2),))
     yield Trial((G,), fails="What has less than four dimensions is a Gram matrix already: hand it back as it is.")
 
 
 def layer_cost(right):
     """Yield the trials of compute_layer_style_cost."""
-    S, G, other = _random(1, 2, 3, 5), _random(1, 2, 3, 5, seed=1), _random(1, 4, 5, 5, seed=1)
+    S, G, other = random_tensor(1, 2, 3, 5), random_tensor(1, 2, 3, 5, seed=1), random_tensor(1, 4, 5, 5, seed=1)
     mean = right["mean_gram_matrix"]
     d, n, n_C = mean(S) - mean(G), 6, 5
     squares = _total(d**2)
@@ -186,8 +185,8 @@ def layer_cost(right):
 def style_cost(right):
     """Yield the trials of compute_style_cost."""
     J = right["compute_layer_style_cost"]
-    S = [_random(1, 4, 6, 2), _random(1, 2, 3, 3), _random(1, 2, 3, 4), _random(1, 2, 3, 5)]
-    G = [_random(*s.shape, seed=1) for s in S]
+    S = [random_tensor(1, 4, 6, 2), random_tensor(1, 2, 3, 3), random_tensor(1, 2, 3, 4), random_tensor(1, 2, 3, 5)]
+    G = [random_tensor(*s.shape, seed=1) for s in S]
     weights = [0.5, 0.3, 0.1]
     costs = [J(s, g) for s, g in zip(S, G, strict=True)]
     terms = [weight * cost for weight, cost in zip(weights, costs, strict=False)]
@@ -243,81 +242,3 @@ COSTS = {
     "compute_style_cost": style_cost,
     "total_cost": total,
 }
-
-
-class ToyRun:
-    """A run whose network is two small convolutions, for one step at a picture of 6 by 8 pixels.
-
-    Attributes:
-        settings: Settings with weights that no notebook has. start: what the picture begins as, float32, shape
-            (1, 6, 8, 3). a_C, a_S: as the training hands them over.
-    """
-
-    def __init__(self, right):
-        layers = [("block1_conv1", 0.7)]
-        self.settings = Settings(ALPHA=3.0, BETA=700.0, SMOOTHNESS=2.0, COLOUR_SMOOTHNESS=5.0, STYLE_LAYERS=layers)
-        self._kernels = [_random(3, 3, 3, 4) - 1.0, _random(3, 3, 4, 5) - 1.0]
-        self.start = tf.clip_by_value(_random(1, 6, 8, 3, seed=2) * 0.7 - 0.2, 0.0, 1.0)  # some at the bounds
-        self.a_C = self.look(_random(1, 6, 8, 3, seed=3) / 2.0)[-1:]
-        style = self.look(_random(1, 7, 9, 3, seed=4) / 2.0)
-        self.a_S = [right["mean_gram_matrix"](style[0]), style[1]]
-
-    def look(self, image):
-        """Return the activations of two layers, as Run.look does."""
-        check_image(image)  # of another rank, a convolution ends the process
-        first = tf.nn.relu(tf.nn.conv2d(image, self._kernels[0], 1, "SAME"))
-        return [first, tf.nn.relu(tf.nn.conv2d(first, self._kernels[1], 2, "SAME"))]
-
-
-def step_mistakes(right, run, rate, notebook):
-    """Return what known mistakes in train_step make of the picture and of the costs.
-
-    Args:
-        right: dict of the lesson's functions. run: ToyRun. rate: of gradient descent. notebook: dict of the settings in
-            the student's notebook, which are not those of the run.
-
-    Returns:
-        (dict of message to list of pictures, dict of message to list of values of J, list of J, J_content, J_style).
-    """
-    x, mine = tf.Variable(run.start), run.settings
-    with tf.GradientTape(persistent=True) as tape:
-        a_G = run.look(x)
-        J_content = right["compute_content_cost"](run.a_C, a_G)
-        J_style = right["compute_style_cost"](run.a_S, a_G, mine.STYLE_LAYERS)
-        J = right["total_cost"](J_content, J_style, mine.ALPHA, mine.BETA)
-        J_tv = right["compute_smoothness_cost"](x)
-        J_tv_colour = right["compute_smoothness_cost"](right["nst_utils"].colour(x))
-        smooth, smooth_colour = mine.SMOOTHNESS * J_tv, mine.COLOUR_SMOOTHNESS * J_tv_colour
-        objective = J + smooth + smooth_colour
-        weights = [notebook.get(name, 0.0) for name in ("SMOOTHNESS", "COLOUR_SMOOTHNESS")]
-        of_notebook = weights[0] * J_tv + weights[1] * J_tv_colour
-
-    def moved(*costs, sign=1.0):
-        gradient = tf.add_n([tape.gradient(cost, x) for cost in costs])
-        return tf.clip_by_value(run.start - sign * rate * gradient, 0.0, 1.0)
-
-    pictures = {
-        "It climbs: a step goes against the gradient.": [moved(objective, sign=-1.0)],
-        "It follows the gradient of J alone. The objective has two smoothness costs besides.": [moved(J)],
-        "One of the two smoothness costs is missing from the objective.": [moved(J, smooth), moved(J, smooth_colour)],
-        "It follows the smoothness costs alone: run.look and the costs of what it sees must stand within the tape.": [
-            moved(smooth, smooth_colour)
-        ],
-        "The smoothness costs are not weighted.": [moved(J, J_tv, J_tv_colour)],
-        "SMOOTHNESS and COLOUR_SMOOTHNESS are the notebook's. Those of the run are in run.settings.": [
-            moved(J, of_notebook)
-        ],
-        "It follows the gradient of one cost alone, not of the objective.": [moved(J_style), moved(J_content)],
-    }
-    total, weights = right["total_cost"], [notebook.get(name, 0.0) for name in ("ALPHA", "BETA")]
-    costs = {
-        "ALPHA and BETA of run.settings are not handed to total_cost, which takes the course's then.": [
-            total(J_content, J_style)
-        ],
-        "ALPHA and BETA are the notebook's. Those of the run are in run.settings.": [
-            total(J_content, J_style, *weights)
-        ],
-        "ALPHA and BETA, or J_content and J_style, are exchanged.": [total(J_style, J_content, mine.ALPHA, mine.BETA)],
-        "J is the objective. What is recorded as J is equation (5), without smoothness costs.": [objective],
-    }
-    return pictures, costs, [J, J_content, J_style]
