@@ -17,8 +17,8 @@ OF_AUTOGRAPH = "tf__"  # how tf.function names what it makes of a function
 PAIRS = "apply_gradients takes a list of pairs. Each pair is (gradient, variable). apply takes two lists."
 HINTS = {  # what is read in an error's first line, or in this and the reader's: what it is likely to mean
     "(?<!DataType )bfloat16": "Activations come in 16 bits where that is faster: tf.cast(…, tf.float32) first.",
-    "(match type|be an?) (float64|double|half|int32|int64)|is a (float64|double|half|int32|int64) tensor": "Costs are "
-    "float32: tf.cast(…, tf.float32).",
+    "(match type|be an?) (float64|double|half|int32|int64)|is a (float64|double|half|int32|int64) tensor|"
+    "same dtype.*(float64|int32|int64)": "Costs are float32: tf.cast(…, tf.float32). Lengths from a.shape are numbers.",
     "'list' object has no attribute": "There is a list of layers here: take one of them, such as the last, [-1].",
     r"too many values to unpack.*\n.*shape": "Activations have four lengths: _, n_H, n_W, n_C = a.shape.",
     "equal, but are": "A cost must be one number, a Gram matrix (n_C, n_C), and a picture be looked at by run.look.",
@@ -28,6 +28,7 @@ HINTS = {  # what is read in an error's first line, or in this and the reader's:
     "cost first, then the picture.",
     "iterate over a scalar": "One number is there where several are wanted: a step returns all costs of run.record.",
     "tuple.index": "There is no such layer in this network: run.network.layer_names are its names.",
+    "terating over a symbolic": "Take lengths from a.shape, not from tf.shape(a).",
     "ymbolic": "A step becomes a graph: compute with TensorFlow alone, without float(), NumPy or .numpy().",
 }
 

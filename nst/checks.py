@@ -29,14 +29,16 @@ VALUE = (
     "end, without float(), .numpy() or NumPy."
 )
 # what a hint on shapes is for, in an error
-SHAPES = r"\b[Ss]hapes?\b(?!')|imensions|ncompatible|not enough values|No gradients|None values"
+SHAPES = (
+    r"\b[Ss]hapes?\b(?!')|imensions|ncompatible|not enough values|mixed types|Cannot convert '|No gradients|None values"
+)
 STEP_HINTS = (
     (
         "No gradients|None values",
         "Without a gradient there is no step: the costs must be computed within the tape, from generated_image.",
     ),
     (r"zip\(\)", "The layers are the run's: hand over run.settings.STYLE_LAYERS."),
-    ("hape|imensions|ncompatible", "a_C and a_S are what run.look saw of the photo and of the painting."),
+    (r"\b[Ss]hapes\b|imensions|ncompatible", "a_C and a_S are what run.look saw of the photo and of the painting."),
 )
 RATE = 0.02  # of the step that is tried: far enough for some pixels to leave the range from 0 to 1
 
@@ -98,7 +100,8 @@ def _check_cost(name, namespace):
     function, right = namespace.get(name), _right()
     if function is None:
         raise CheckError("It is not there: run its cell.")
-    for trial in COSTS[name](right):
+    trials = list(COSTS[name](right))
+    for trial in trials:
         arguments = trial.arguments
         tensors = [tensor for tensor in tf.nest.flatten(arguments) if tf.is_tensor(tensor)]
         with tf.GradientTape() as tape:
@@ -113,7 +116,8 @@ def _check_cost(name, namespace):
                 "Its gradient is not finite where both pictures agree, which is where the painting begins: a root has "
                 "an infinite slope at 0."
             )
-    _call_in_graph(function, arguments)
+    for trial in trials:
+        _call_in_graph(function, trial.arguments)
 
 
 def _call_in_graph(function, arguments):
@@ -166,7 +170,10 @@ def _unlike(answer, right):
             f"It returns {factor:.4g} times what it should: look at the factors and the divisor of the equation, and "
             "whether it uses its arguments alone."
         )
-    return f"It returns {answer.ravel()[0]:.4g} where it should return {right.ravel()[0]:.4g}: go through the equation."
+    return (
+        f"It returns {answer.ravel()[0]:.4g} where it should return {right.ravel()[0]:.4g}: go through the equation, "
+        "and see whether it uses its arguments alone."
+    )
 
 
 def _check_step(namespace):

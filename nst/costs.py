@@ -38,9 +38,10 @@ def _as_number(name, cost):
 
 
 def doubts(history):
-    """Return a sentence on costs that have come below 0, or that the first step has left as they were; or ""."""
-    before, last = [{}, *history[-2:]][-2:]
-    if negative := [n for n, cost in costs_of(last).items() if cost < NEGATIVE <= before.get(n, 0.0)]:
+    """Return a sentence on costs that are below 0 for the first time, or that no first step has changed; or ""."""
+    *before, last = history
+    negative = [name for name, cost in costs_of(last).items() if cost < NEGATIVE]
+    if negative := [name for name in negative if all(row[name] >= NEGATIVE for row in before)]:
         return f"Below 0, which a cost never is: {', '.join(negative)}. Look for a sign, or for a missing square."
     if len(history) != 2:
         return ""

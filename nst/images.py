@@ -109,7 +109,10 @@ def _nearest_names(path):
         return f" {other} only looks the same: copy its name from here."
     for folder, cutoff in ((path.parent, 0.6), (EXAMPLES, 0.6), (path.parent, 0.0)):
         pictures = [p.name for p in folder.glob("*") if is_named_as_picture(p) and p.is_file()]
-        near = difflib.get_close_matches(path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff)
+        within = [name for name in sorted(pictures) if len(path.stem) > 2 and path.stem.lower() in name.lower()][:3]
+        near = within or difflib.get_close_matches(
+            path.name, sorted(pictures), n=8 if cutoff == 0 else 3, cutoff=cutoff
+        )
         if near:
             return f" In {folder} there is: {', '.join(near)}."
     here = path.parent.absolute()

@@ -244,7 +244,7 @@ def check_own(settings, used):
     """
     if missing := [name for name in OF_EACH_LESSON if name in used and name not in settings]:
         raise SettingsError(
-            f"{', '.join(missing)} is not set. Bring back its line in the cell of settings, and run it."
+            f"Not set: {', '.join(missing)}. Bring back what is missing in the cell of settings, and run it."
         )
     for own, others in itertools.permutations(OF_ONE_LESSON):
         if used & {*own} and not used & {*others} and (idle := [name for name in others if name in settings]):

@@ -321,6 +321,27 @@ def test_what_is_checked_knows_what_it_calls(write):
         nst_utils.check(print)
 
 
+def test_what_works_alone_and_not_in_a_graph_is_said_of_each_argument(write):
+    for lengths in ("tf.shape(a).numpy()", "a.numpy().shape"):
+        source = MEAN_GRAM.replace("n_C = a.shape", f"n_C = {lengths}")
+        answer = "gram_matrix(tf.transpose(tf.reshape(a, (-1, n_C)))) / (n_H * n_W)"
+        with pytest.raises(
+            nst_utils.CheckError, match="It is right alone, but not in the graph that tf.function makes"
+        ):
+            nst_utils.check(write(source + answer))
+
+
+def test_what_comes_of_names_of_the_notebook_is_said(write):
+    with pytest.raises(nst_utils.CheckError, match="go through the equation, and see whether it uses its arguments"):
+        nst_utils.check(write(TOTAL + "ALPHA * J_content + BETA * J_style"))
+    with pytest.raises(nst_utils.CheckError, match="(?s)mixed types.*each weight comes in a pair with a name"):
+        nst_utils.check(
+            write(STYLE + "return sum(w * compute_layer_style_cost(a, b) for w, a, b in zip(layers, S, G))")
+        )
+    with pytest.raises(nst_utils.CheckError, match="(?s)same dtype.*Lengths from a.shape are numbers"):
+        nst_utils.check(write(CONTENT + "tf.reduce_sum((a_C - a_G) ** 2) / (4 * tf.size(a_C))"))
+
+
 def test_a_hint_on_shapes_belongs_to_an_error_on_shapes(write):
     for answer in ("gram_matrix(a.shape())", "gram_matrix(a.reshape(3, 4))", "a[0, 0, 0, 0, 0, 0]"):
         with pytest.raises(nst_utils.CheckError) as error:

@@ -136,6 +136,7 @@ def test_names_that_lead_to_no_picture(tmp_path, monkeypatch):
         ("nowhere/a.jpg", "does not exist. There is no folder nowhere either"),
         (tmp_path / "a.jpg", "does not exist. There is no picture in "),
         ("a.jpg", "a.jpg does not exist. There is no picture in .*[^.].$"),
+        ("images/cat.jpg", "images.cat.jpg does not exist. In images there is: chelsea_the_cat.jpg"),
         (os.devnull, "is no ordinary file"),
         (
             tmp_path / "mac" / "Ko\u0308ln 1.jpg",

@@ -311,9 +311,10 @@ def test_a_cost_below_zero_is_told(folder, capsys):
     assert (
         capsys.readouterr().out.count("Below 0, which a cost never is: J. Look for a sign, or for a missing squ") == 1
     )
-    run.history = [{"epoch": n, "seconds": 0.0, "J": 1.0 - n, "J_style": 1.0} for n in range(4)]
-    said = [bool(doubts(run.history[: n + 1])) for n in range(4)]
-    assert said == [False, True, True, False], "J_style is as it was, J below 0, and that it still is"
+    run.history = [{"epoch": n, "seconds": 0.0, "J": 1.0 - n, "J_style": 1.0} for n in range(3)]
+    run.history += [row | {"J": J} for row, J in zip(run.history[1:], (0.5, -0.5), strict=True)]
+    said = [bool(doubts(run.history[: n + 1])) for n in range(5)]
+    assert said == [False, True, True, False, False], "J_style is as it was, J below 0, and no more of it"
     assert repr(run) == f"<Run in {run.folder}: finished>"
 
 

@@ -221,7 +221,9 @@ def test_a_setting_of_another_lesson_is_said_and_one_of_its_own_is_wanted(capsys
     assert check_own(settings, {"ALPHA"}) == [], "as long as functions are still to be written"
     assert check_own(settings, {"MIXTURE", "BETA"}) == []
     del settings["ALPHA"]
-    with pytest.raises(SettingsError, match="^ALPHA is not set. Bring back its line in the cell of settings, and run"):
+    with pytest.raises(
+        SettingsError, match="^Not set: ALPHA. Bring back what is missing in the cell of settings, and run"
+    ):
         check_own(settings, used)
 
 
