@@ -10,6 +10,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from nst.errors import SettingsError
 from nst.files import fit_name
@@ -95,7 +96,7 @@ def _find(pattern, without):
         paths = glob.glob(stem + suffix, recursive=True) or glob.glob(stem.replace("[", "[[]") + suffix, recursive=True)
         anywhere = "**" in pattern
         results = [path for path in paths if _is_result(path, without, anywhere)]
-        _pass_over(pattern, "they are results: name them one by one to paint from them", results)
+        _pass_over(pattern, "they are results (to paint from one, name it by its path)", results, shown=2)
         paths = [path for path in paths if not os.path.isdir(path) and path not in results]
     _pass_over(pattern, "they lead nowhere", [path for path in paths if not os.path.isfile(path)])
     return sorted(filter(os.path.isfile, paths), key=by_number)
@@ -118,9 +119,10 @@ def is_gallery(path):
     return False
 
 
-def _pass_over(pattern, why, paths):
-    """Print the names of what a folder or a pattern holds that is not painted."""
-    names = ", ".join(map(os.path.basename, paths[:5])) + f" and {len(paths) - 5} more" * (len(paths) > 5)
+def _pass_over(pattern, why, paths, shown=1):
+    """Print the names, so many parts of each, of what a folder or a pattern holds that is not painted."""
+    names = ", ".join("/".join(Path(path).parts[-shown:]) for path in paths[:5])
+    names += f" and {len(paths) - 5} more" * (len(paths) > 5)
     if paths:
         print(f"{pattern}: passed over, since {why}: {names}.")
 

@@ -19,7 +19,6 @@ from nst.spelling import check_names
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST, SECOND = "neural_style_transfer.ipynb", "nearest_neighbours.ipynb"
-COMMANDS = {FIRST: "make run", SECOND: "make neighbours"}  # that run a notebook at the top of the repository
 
 
 class Lesson:

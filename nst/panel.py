@@ -3,7 +3,6 @@
 import contextlib
 import html
 import io
-import shlex
 import threading
 import time
 
@@ -12,10 +11,11 @@ from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 
+from nst.commands import command_of
 from nst.described import picture_output
 from nst.errors import NSTError, SettingsError, in_words
 from nst.images import load_image, to_uint8
-from nst.lesson import COMMANDS, FIRST, ROOT, SECOND, Lesson
+from nst.lesson import FIRST, ROOT, SECOND, Lesson
 from nst.replay import decide_small, own_folder
 from nst.settings import decide, differing
 from nst.status import status_line
@@ -288,5 +288,4 @@ def _steps(start):
 def settings_line(lesson, settings):
     """Return the command that paints with these settings: what differs from the notebook, and the script."""
     different = [name for name in differing(lesson.settings(), settings) if name not in ("OUTPUT_DIR", "RESUME")]
-    command = COMMANDS.get(lesson.name, f"python scripts/run_notebook.py {shlex.quote(lesson.name)}")
-    return " ".join([*(f"NST_{name}={shlex.quote(str(settings[name]))}" for name in different), command])
+    return command_of(lesson.name, {name: settings[name] for name in different})

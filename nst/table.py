@@ -54,7 +54,7 @@ def text(default):
 
 def pictures():
     """Return the Setting of a list of paths."""
-    allowed = "a list of pictures, one per style image, or []"
+    allowed = "a list of pictures in quotes, one per style image, or []: in a shell '[\"a.png\"]'"
     return Setting([], allowed, lambda value: all(type(path) is str and path for path in value))
 
 

@@ -30,9 +30,10 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from nst.checkpoints import CHECKPOINT
+from nst.commands import command_of
 from nst.errors import NSTError
 from nst.files import write_file
-from nst.lesson import COMMANDS, FIRST, SECOND, Lesson
+from nst.lesson import FIRST, SECOND, Lesson
 from scripts.kernel import Signals, kernel_in, kernel_log
 from scripts.page import REPORT, save_page, show_run
 from scripts.terminal import Terminal, shell_word
@@ -42,7 +43,7 @@ LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-pytho
 KILLED = (
     "The notebook's kernel was ended from outside, as a system does when its memory is full: make IMAGE_SIZE smaller{}."
 )
-TILES = ", or set TILE = 512, as in NST_TILE=512 {}"  # of the second lesson they save hardly any memory
+TILES = ", or set TILE = 512, as in {}"  # of the second lesson they save hardly any memory
 SAID = "Weights: ", "Note: "  # as what is said once, and not of a toy
 
 
@@ -161,13 +162,7 @@ def finish(notebook, path, report, stopped, terminal):
 
 def how_to_go_on(folder, path):
     """Return the command that goes on with the run in a folder, of the notebook with a path."""
-    return f"To go on:\nNST_RESUME={shell_word(short_path(folder))} {command_of(path)}"
-
-
-def command_of(path):
-    """Return the command that runs the notebook with a path."""
-    name = short_path(path)
-    return COMMANDS.get(name, f"python scripts/run_notebook.py {shell_word(name)}")
+    return f"To go on:\n{command_of(short_path(path), {'RESUME': short_path(folder)}, shell_word)}"
 
 
 def left_behind(path, since, before=True):
@@ -235,9 +230,9 @@ def main():
     except CellExecutionError as error:
         where = getattr(error, "where", "after the training")
         told = f"The notebook stopped: {error.ename}: {error.evalue}\n{where}"
-        complain("\n".join([told, *left_behind(path, begun, before=False)]))
+        complain("\n".join([told, *left_behind(path, begun, before=error.ename == "RunError")]))
     except RuntimeError as error:
-        killed = KILLED.format("" if path.name == SECOND else TILES.format(command_of(path)))
+        killed = KILLED.format("" if path.name == SECOND else TILES.format(command_of(short_path(path), {"TILE": 512})))
         cause = killed if isinstance(error, DeadKernelError) else f"The notebook could not be started: {error}"
         complain("\n".join([cause, *getattr(error, "__notes__", []), *left_behind(path, begun)]).strip())
     except OSError as error:

@@ -13,6 +13,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs th
 for name in [name for name in os.environ if name.startswith("NST_")]:
     del os.environ[name]  # the reader's settings are not the tests' settings
 
+os.environ["MAKELEVEL"] = "1"  # as if make had started it
+
 import nbformat
 import numpy as np
 import pytest

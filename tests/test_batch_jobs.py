@@ -107,9 +107,8 @@ def test_links_that_lead_nowhere_results_and_brackets_in_names(tmp_path, capsys)
     for folder, found in (("painted", []), ("", [painted]), ("Trip [2024]", [painted])):
         assert find("**/*.jpg", without=tmp_path / folder) == ([brackets], 0), "results of no run"
         assert find("painted/*/*.jpg", without=tmp_path / folder)[0][:1] == found, "of this batch's folder alone"
-    said = (
-        f"{tmp_path / '**/*.jpg'}: passed over, since they are results: name them one by one to paint from them: a.jpg"
-    )
+    why = "they are results (to paint from one, name it by its path)"
+    said = f"{tmp_path / '**/*.jpg'}: passed over, since {why}: a-wave/a.jpg"
     assert said in capsys.readouterr().out
     assert find("painted/a-wave/a.jpg", without=tmp_path / "painted") == ([painted], 0), "named by itself"
     assert find("*.jpg") == ([], 1)

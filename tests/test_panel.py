@@ -239,7 +239,7 @@ def test_another_lesson_paints_with_what_is_turned_and_its_own_alpha(make_panel,
     expected = {"ALPHA": 0.25, "BETA": 500.0, "EPOCHS": 2, "SEED": 9, "IMAGE_SIZE": TINY["IMAGE_SIZE"]}
     found = facts(runs()[0])["settings"]
     assert {name: found[name] for name in expected} == expected and "KEEP_COLOURS" not in found
-    assert status(panel)[1].endswith(" python scripts/run_notebook.py other.ipynb")
+    assert status(panel)[1].endswith(" scripts/run_notebook.py other.ipynb")
     other.unlink()
     choice.value = lesson.as_posix()
     assert (find(panel, "BETA").value, find(panel, "KEEP_COLOURS").value) == (500.0, "luminance")
@@ -310,7 +310,7 @@ def test_settings_line_repeats_the_run(make_panel, pictures, lesson):
     paint(panel)
     text, line = status(panel)
     assert text.startswith("Finished: ")
-    assert line.endswith(" python scripts/run_notebook.py lesson.ipynb")
+    assert line.endswith(" scripts/run_notebook.py lesson.ipynb")
     environ = dict(assignment.split("=", 1) for assignment in shlex.split(line)[:-3])
     again = decide(Lesson(lesson).settings(), {"OUTPUT_DIR": ""}, environ)
     assert json.loads(json.dumps(again)) == facts(runs()[-1])["settings"] | {"OUTPUT_DIR": ""}

@@ -21,6 +21,7 @@ from PIL import Image
 
 import scripts.run_notebook
 from conftest import ROOT, raiser
+from nst.commands import command_of
 from nst.lesson import SECOND
 from scripts.page import draw_formulas, save_page, show_run
 from scripts.run_notebook import LANGUAGE, finish, store
@@ -256,20 +257,20 @@ def test_what_a_kernel_leaves_when_it_is_killed_is_removed_and_continued(noteboo
     """
     path = notebook_of((textwrap.dedent(code), "training"))
     out = execute(path, code=1, OUTPUT_DIR=tmp_path, environ={"TMPDIR": str(tmp_path / "temporary")})
-    assert f"To go on:\nNST_RESUME={tmp_path}/run python scripts/run_notebook.py {path}\n" in out
+    assert f"To go on:\n{command_of(str(path), {'RESUME': f'{tmp_path}/run'})}\n" in out
     relative = os.path.relpath(tmp_path, ROOT)  # to where the kernel runs, which is not here
     out = execute(path, code=1, OUTPUT_DIR=relative, environ={"TMPDIR": str(tmp_path / "temporary")}, cwd=tmp_path)
-    assert f"To go on:\nNST_RESUME={relative}/run python scripts/run_notebook.py {path}\n" in out
+    assert f"To go on:\n{command_of(str(path), {'RESUME': f'{relative}/run'})}\n" in out
     elsewhere = {"TMPDIR": str(tmp_path / "temporary"), "NST_RESUME": str(tmp_path / "run")}
     code = f"import pathlib\npathlib.Path('{tmp_path}/run/checkpoint.npz').touch()\n1 / 0"
     path = notebook_of((code, "training"))
     out = execute(path, code=1, OUTPUT_DIR=tmp_path / "other", environ=elsewhere)
-    assert out.endswith(f"To go on:\nNST_RESUME={tmp_path}/run python scripts/run_notebook.py {path}\n"), "if it fails"
+    assert out.endswith(f"To go on:\n{command_of(str(path), {'RESUME': f'{tmp_path}/run'})}\n"), "if it fails"
     os.utime(tmp_path / "run" / "checkpoint.npz", (0, 0))
     for end, goes_on in (("1 / 0", False), ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", True)):
         out = execute(notebook_of((end, "training")), code=1, OUTPUT_DIR=tmp_path / "other", environ=elsewhere)
         assert ("To go on:" in out) == goes_on, "killed before it has saved anything"
-    assert f"as in NST_TILE=512 python scripts/run_notebook.py {path}." in out
+    assert f"as in {command_of(str(path), {'TILE': 512})}." in out
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -355,7 +356,7 @@ def test_what_a_library_says_at_the_end_is_shown_if_it_was_the_end(notebook_of, 
     assert "Assertion failed" not in execute(notebook_of((says,)), OUTPUT_DIR=tmp_path)
     says = "import os\nos.write(2, b'Assertion failed')\nos.abort()"
     path = notebook_of((says, "training"))
-    assert execute(path, code=1).endswith(f" NST_TILE=512 python scripts/run_notebook.py {path}.\nAssertion failed\n")
+    assert execute(path, code=1).endswith(f" {command_of(str(path), {'TILE': 512})}.\nAssertion failed\n")
     second = path.rename(tmp_path / SECOND)
     assert execute(second, code=1).endswith("make IMAGE_SIZE smaller.\nAssertion failed\n"), "tiles save little there"
 
