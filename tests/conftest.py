@@ -10,6 +10,8 @@ import sys
 import textwrap
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background has it ignored
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has ignored
 for name in [name for name in os.environ if name.startswith("NST_")]:
     del os.environ[name]  # the reader's settings are not the tests' settings
 
