@@ -29,7 +29,7 @@ def show_images(images, titles):
         titles: list of as many strings.
     """
     width, described = 12 / len(images), describe_row(titles)
-    folded = [_fold(title, width) for title in titles]
+    folded = [_fold(title, 1.2 * width) for title in titles]  # 48 letters in 4 inches
     height = max(width * image.shape[-3] / image.shape[-2] for image in images) + 0.3
     height += 0.19 * max(title.count("\n") for title in folded)
     figure = Figure(figsize=(12, height), layout="constrained")
