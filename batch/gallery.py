@@ -21,7 +21,7 @@ from batch.records import PICTURE, described_files, sha256_of
 from nst.files import write_file
 from nst.images import load_image, to_uint8
 from nst.lesson import FIRST, SECOND
-from nst.settings import from_record, styles_that_count
+from nst.settings import from_record, has_gram_matrices, styles_that_count
 from nst.table import SETTINGS
 
 PAGE = Path(__file__).with_name("page.html")
@@ -97,7 +97,7 @@ class Gallery:
         before = Path(shown["INIT"])
         if before.name == PICTURE and (self.path.parent / before.parent.name / PICTURE).is_file():
             shown["INIT"] = CHAINED
-        lesson = (record.get("lesson") or {}).get("notebook") or (FIRST if "BETA" in settings else SECOND)
+        lesson = (record.get("lesson") or {}).get("notebook") or (FIRST if has_gram_matrices(settings) else SECOND)
         texts = _texts(json.dumps(shown | {"lesson": lesson}))
         costs, seconds = _last_epoch(folder)
         return SimpleNamespace(

@@ -15,7 +15,7 @@ from nst.errors import RunError, SettingsError
 from nst.files import write_file
 from nst.plots import draw_grid, show_figure, spread
 from nst.records import all_runs
-from nst.settings import differing, from_record
+from nst.settings import differing, from_record, has_gram_matrices
 
 MOST_LINES = 5  # of settings in a title
 MOST_SNAPSHOTS = 24  # in a moving picture
@@ -85,7 +85,7 @@ def _differences(records):
     """Return lists of lines, one per record: of which lesson, and each setting that differs; not all if many."""
     first, *others = records
     names = dict.fromkeys(name for other in others for name in differing(first["settings"], other["settings"]))
-    lessons = ["Gram matrices" if "BETA" in one["settings"] else "nearest neighbours" for one in records]
+    lessons = ["Gram matrices" if has_gram_matrices(one["settings"]) else "nearest neighbours" for one in records]
     mixed = len({*lessons}) > 1
     found = [lessons] if mixed else []
     for name in (name for name in names if name not in ("OUTPUT_DIR", "RESUME")):

@@ -57,13 +57,15 @@ def _check_range(image, name):
         raise RunError(f"{name} has values as large as {largest:.0f}, and those of an image go from 0 to 1.")
 
 
-def check_plan(plan, name):
-    """Look whether a plan is a list of (size, epochs), whole numbers; name is the function's. RunError: it is not."""
+def check_plan(make, settings, shapes):
+    """Return the list of (size, epochs) that a lesson's function makes of settings. RunError: it is none."""
+    plan, name = make(settings, shapes), getattr(make, "__name__", "plan")
     pairs = plan if isinstance(plan, (list, tuple)) and plan else [None]
     if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs) or not all(
         isinstance(number, numbers.Integral) and number > 0 for pair in pairs for number in pair
     ):
         raise RunError(f"{name} returns {plan}: it must return a list of (size, epochs), whole numbers above 0.")
+    return plan
 
 
 def check_trained(variables, optimizer, picture, shape):

@@ -33,16 +33,9 @@ def _total(values):
     return tf.reduce_sum(values)
 
 
-def _minus(values):
-    return -_total(values)
-
-
-def _double(values):  # * 2 for ** 2
-    return 2 * _total(values)
-
-
-def _size(values):
-    return _total(abs(values))
+def _unsquared(d):
+    """Return what sums of differences give that are not squared, also with * 2 for ** 2."""
+    return [_total(d), -_total(d), 2 * _total(d), _total(abs(d))]
 
 
 def content_cost(right):
@@ -63,7 +56,7 @@ def content_cost(right):
             "It is the mean of the squares. The divisor of equation (1) has one more factor.": [_total(d**2) / n],
             "The number of channels is missing from the divisor, see equation (1).": [_total(d**2) / (4 * n / n_C)],
             "The divisor is that of the style cost. See equation (1).": [_total(d**2) / (4 * n**2)],
-            SQUARES: [f(d) / k for f in (_total, _minus, _size, _double) for k in (4 * n, n)],
+            SQUARES: [one / k for one in _unsquared(d) for k in (4 * n, n)],
             OF_SQUARES: [k * (_total(C[-1] ** 2) - _total(G[-1] ** 2)) / (4 * n) for k in (1, -1)],
             SQUARED_SUM: [_total(d) ** 2 / (4 * n), _total(d) ** 2],
             BRACKETS: [_total(d**2) / 4 * n],
@@ -159,7 +152,7 @@ def layer_cost(right):
             ],
             SQUARED_SUM: [_total(d) ** 2 / (4 * n_C**2), _total(d) ** 2],
             BRACKETS: [squares / 4 * n_C**2],
-            SQUARES: [f(d) / (4 * n_C**2) for f in (_total, _minus, _size, _double)],
+            SQUARES: [one / (4 * n_C**2) for one in _unsquared(d)],
             OF_SQUARES: [k * (_total(mean(S) ** 2) - _total(mean(G) ** 2)) / (4 * n_C**2) for k in (1, -1)],
             ROOT.format(3): [squares**0.5, (squares / (4 * n_C**2)) ** 0.5, squares**0.5 / (4 * n_C**2)],
         },

@@ -123,16 +123,17 @@ def _boxes(data, at, end):
 
 def _end_webp_before_notes(data):
     """Have a WebP file end where its notes begin, which is after the pixels; return its EXIF data."""
-    at, kinds, info = 12, set(), {}
+    at, kinds, info, ends = 12, set(), {}, []
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
         if kind == b"EXIF":
             info["exif"] = data[at + 8 : at + 8 + length]
-        if kind in (b"EXIF", b"XMP ") and kinds & {b"VP8 ", b"VP8L", b"ANMF"} and b"end" not in kinds:
-            data[4:8] = struct.pack("<I", at - 8)
-            kinds.add(b"end")
+        if kind in (b"EXIF", b"XMP ") and kinds & {b"VP8 ", b"VP8L", b"ANMF"}:
+            ends.append(at)
         kinds.add(kind)
         at += 8 + length + length % 2
+    if ends:
+        data[4:8] = struct.pack("<I", ends[0] - 8)
     if data[12:16] == b"VP8X":
         data[20] &= 0xF3  # no notes
     return info

@@ -15,7 +15,6 @@ from nst.costs import as_numbers, doubts, not_finite
 from nst.errors import RunError
 from nst.facts import check_unchanged, describe_run
 from nst.handed import check_function, check_image, check_network, check_plan, check_styles, check_trained
-from nst.images import enlarge_image
 from nst.lesson import names_used
 from nst.plots import LiveView
 from nst.records import Records
@@ -82,8 +81,7 @@ class Run:
         self._make_network, self._reduce = network, reduce
         self._shapes = check_sources(settings)
         with explaining(settings, self._shapes[0]):
-            self.plan = plan(settings, self._shapes)
-        check_plan(self.plan, getattr(plan, "__name__", "plan"))
+            self.plan = check_plan(plan, settings, self._shapes)
         self._epochs = sum(epochs for _, epochs in self.plan)
         self.state, self.history = "running", list(self._checkpoint["history"]) if self._checkpoint else []
         self._records = self._sources = self._painted = self._variables = None
@@ -183,12 +181,9 @@ class Run:
             self._guides = self._look.guides(self._sources.masks)
             if before and before["size"] == number:
                 self._start = before["start"]
-            elif before or self._variables is not None:
-                self._start = before["image"] if self._variables is None else self.generated_image
-                if self._start.shape != self.content_image.shape:
-                    self._start = enlarge_image(self._start, self.content_image.shape[1:3])
             else:
-                self._start = start_image(self.settings, self.content_image)
+                painted = before and before["image"] if self._variables is None else self.generated_image
+                self._start = start_image(self.settings, self.content_image, painted)
             yield Size(number, tf.constant(self._start), *self._sources[:4], epochs, begin > 0)
 
     def epochs(self, variables, optimizer, picture=None):

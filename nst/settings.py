@@ -215,13 +215,18 @@ def style_pictures(style_image):
     return [(path, weight / largest / total) for path, weight in pictures]
 
 
+def has_gram_matrices(settings):
+    """Return whether a dict of settings, also that of a record, is one of the first lesson."""
+    return "BETA" in settings
+
+
 def styles_that_count(settings):
     """Return the style pictures that settings paint with as (path, weight), with None for a weight that has no say.
 
     Weights have none with masks, nor in the second lesson, whose neighbours are found in all of them.
     """
     styles = style_pictures(settings.STYLE_IMAGE)
-    if settings.STYLE_MASKS or "BETA" not in settings:
+    if settings.STYLE_MASKS or not has_gram_matrices(settings):
         return [(path, None) for path, _ in styles]
     return [(path, weight) for path, weight in styles if weight]
 

@@ -11,7 +11,7 @@ import numpy as np
 from nst.backend import tf
 from nst.colours import match_colours, with_colours_of
 from nst.errors import SettingsError
-from nst.images import MIN_SIDE, load_image, scaled_size
+from nst.images import MIN_SIDE, enlarge_image, load_image, scaled_size
 from nst.settings import style_pictures
 from nst.table import STARTS
 
@@ -175,12 +175,15 @@ def load_masks(paths, shape, name="STYLE_MASKS"):
     return masks / np.maximum(1.0, masks.sum(axis=0))
 
 
-def start_image(settings, content_image):
-    """Return what INIT says that the picture begins as: an image of the content_image's shape.
+def start_image(settings, content_image, painted=None):
+    """Return what the picture begins as, an image of the content_image's shape: what INIT says, or what is painted.
 
-    Another picture than the photo is scaled to cover it, and cut in the middle. ImageError: as load_image.
+    Another picture than the photo is scaled to cover it, and cut in the middle; painted, an image of the size before,
+    is enlarged. ImageError: as load_image.
     """
     init, shape = settings.INIT, content_image.shape
+    if painted is not None:
+        return painted if painted.shape == shape else enlarge_image(painted, shape[1:3])
     if init == "content":
         return content_image
     if init == "noise":
